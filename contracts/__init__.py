@@ -1,0 +1,49 @@
+"""What every table of the lakehouse is: pure data, read by every other package.
+
+A family of sensors is one module in :mod:`contracts.sensor_families`; its tables are derived from it by
+:mod:`contracts.tables`. Nothing here opens a connection or imports anything outside the standard library.
+"""
+
+from contracts.errors import ContractError
+from contracts.model import (
+    Aggregate,
+    Aggregation,
+    Column,
+    ColumnType,
+    Family,
+    Freshness,
+    Layer,
+    Measure,
+    MeasureKind,
+    PartitionField,
+    Table,
+    Transform,
+    Writer,
+)
+from contracts.registry import all_tables, families, family, table
+from contracts.tables import bronze_events, family_tables, gold_hourly, silver_1m
+
+__all__ = [
+    "Aggregate",
+    "Aggregation",
+    "Column",
+    "ColumnType",
+    "ContractError",
+    "Family",
+    "Freshness",
+    "Layer",
+    "Measure",
+    "MeasureKind",
+    "PartitionField",
+    "Table",
+    "Transform",
+    "Writer",
+    "all_tables",
+    "bronze_events",
+    "families",
+    "family",
+    "family_tables",
+    "gold_hourly",
+    "silver_1m",
+    "table",
+]

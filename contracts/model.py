@@ -1,0 +1,197 @@
+"""The vocabulary of a table contract: columns, tables, families and how one derives from another."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from contracts.errors import ContractError
+
+
+class ColumnType(StrEnum):
+    """Logical type of a column; each engine maps it to its own."""
+
+    STRING = "string"
+    BOOLEAN = "boolean"
+    INT = "int"
+    LONG = "long"
+    DOUBLE = "double"
+    TIMESTAMP = "timestamp"
+    """An instant in UTC with microseconds (Iceberg ``timestamptz``)."""
+
+
+class Aggregate(StrEnum):
+    """How a derived column summarises its source column over a window; nulls are left out by all."""
+
+    COUNT = "count"
+    MIN = "min"
+    MAX = "max"
+    MEAN = "mean"
+    LAST = "last"
+
+
+class Layer(StrEnum):
+    """Medallion layer, which is also the Iceberg namespace."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+
+
+class Writer(StrEnum):
+    """Engine that writes a table; no table has two."""
+
+    FLINK = "flink"
+    SPARK = "spark"
+
+
+class Transform(StrEnum):
+    """Partition transform of the Iceberg specification (section "Partition Transforms")."""
+
+    DAY = "day"
+    IDENTITY = "identity"
+
+
+class MeasureKind(StrEnum):
+    """Whether a measure is an instantaneous value or an ever-growing counter."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """A derived column's origin: ``function`` over ``column`` of the upstream table."""
+
+    function: Aggregate
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its type, unit, meaning, nullability and valid range.
+
+    ``unit`` is a UCUM-like symbol (``km/h``, ``Cel`` is written ``degC``); ``1`` means a ratio and ``None``
+    that the column has no unit. ``minimum`` and ``maximum`` are inclusive and in that unit.
+    """
+
+    name: str
+    type: ColumnType
+    meaning: str
+    unit: str | None = None
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    aggregation: Aggregation | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name != self.name.lower():
+            raise ContractError(f"column {self.name!r}: a name is lower case letters, digits and underscores")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ContractError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure(Column):
+    """A column that a sensor measures, and that windows and hourly tables aggregate."""
+
+    kind: MeasureKind = MeasureKind.GAUGE
+
+    def __post_init__(self) -> None:
+        # zero-argument super() does not work in a slotted dataclass
+        Column.__post_init__(self)
+        if self.unit is None:
+            raise ContractError(f"measure {self.name!r} has no unit")
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionField:
+    """One field of the partition spec."""
+
+    column: str
+    transform: Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the newest materialization may be before people are warned and before it is a failure."""
+
+    warn_after: timedelta
+    fail_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Everything that is known about one Iceberg table.
+
+    ``derived_from`` holds identifiers of tables, or ``topic:<name>`` for a Kafka topic. ``key`` is unique
+    within the table. ``event_time`` names the column that carries the time of the row. ``tile`` is the length
+    of the window that one row stands for, ``None`` where a row is an event.
+    """
+
+    layer: Layer
+    name: str
+    family: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    event_time: str
+    partitioning: tuple[PartitionField, ...]
+    sort_order: tuple[str, ...]
+    writer: Writer
+    derived_from: tuple[str, ...]
+    freshness: Freshness
+    owners: tuple[str, ...]
+    tile: timedelta | None = None
+    served: bool = True
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if len(names) != len(set(names)):
+            raise ContractError(f"table {self.identifier}: a column name stands twice")
+        used = {*self.key, *self.sort_order, self.event_time, *(f.column for f in self.partitioning)}
+        if missing := sorted(used - set(names)):
+            raise ContractError(f"table {self.identifier}: no column {', '.join(missing)}")
+
+    @property
+    def identifier(self) -> str:
+        """``namespace.table`` as every engine writes it."""
+        return f"{self.layer}.{self.name}"
+
+    def column(self, name: str) -> Column:
+        """Return the column called ``name``.
+
+        Raises:
+            ContractError: no such column.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise ContractError(f"table {self.identifier} has no column {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family of sensors: what its events carry and how its topic is laid out."""
+
+    name: str
+    description: str
+    measures: tuple[Measure, ...]
+    owners: tuple[str, ...]
+    zones: tuple[str, ...]
+    topic_partitions: int = 6
+    out_of_orderness: timedelta = timedelta(seconds=10)
+    """How far behind the newest event of its partition an event may be and still be on time."""
+    reporting_interval: timedelta = timedelta(seconds=10)
+    """How often one sensor reports."""
+    freshness: Freshness = field(
+        default_factory=lambda: Freshness(warn_after=timedelta(minutes=5), fail_after=timedelta(minutes=15))
+    )
+
+    def __post_init__(self) -> None:
+        if not self.measures:
+            raise ContractError(f"family {self.name!r} measures nothing")
+
+    @property
+    def topic(self) -> str:
+        """Kafka topic that the sensors of this family publish to."""
+        return f"sensors.{self.name}"

@@ -1,0 +1,58 @@
+"""Finds the families: every module of :mod:`contracts.sensor_families` that declares ``FAMILY``."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+import contracts.sensor_families
+from contracts.errors import ContractError
+from contracts.model import Family, Table
+from contracts.tables import family_tables
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """All families, by name.
+
+    Raises:
+        ContractError: a module of ``contracts/sensor_families`` declares no ``FAMILY``.
+    """
+    found = []
+    for module_info in pkgutil.iter_modules(contracts.sensor_families.__path__):
+        module = importlib.import_module(f"{contracts.sensor_families.__name__}.{module_info.name}")
+        declared = getattr(module, "FAMILY", None)
+        if not isinstance(declared, Family):
+            raise ContractError(f"contracts/sensor_families/{module_info.name}.py declares no FAMILY")
+        found.append(declared)
+    return tuple(sorted(found, key=lambda declared: declared.name))
+
+
+def family(name: str) -> Family:
+    """Return the family called ``name``.
+
+    Raises:
+        ContractError: no such family; the message lists those that exist.
+    """
+    for declared in families():
+        if declared.name == name:
+            return declared
+    known = ", ".join(declared.name for declared in families())
+    raise ContractError(f"unknown family {name!r}: choose one of {known}")
+
+
+@cache
+def all_tables() -> tuple[Table, ...]:
+    """All tables of all families, upstream before downstream."""
+    return tuple(declared for member in families() for declared in family_tables(member))
+
+
+def table(identifier: str) -> Table:
+    """Return the table ``namespace.name``.
+
+    Raises:
+        ContractError: no contract declares it.
+    """
+    for declared in all_tables():
+        if declared.identifier == identifier:
+            return declared
+    raise ContractError(f"unknown table {identifier!r}: `./lakehouse status` lists the tables")

@@ -1,0 +1,182 @@
+"""The tables of a family, derived from its measures."""
+
+from datetime import timedelta
+
+from contracts.model import (
+    Aggregate,
+    Aggregation,
+    Column,
+    ColumnType,
+    Family,
+    Freshness,
+    Layer,
+    Measure,
+    PartitionField,
+    Table,
+    Transform,
+    Writer,
+)
+
+EVENT_COLUMNS = (
+    Column("event_id", ColumnType.STRING, "Identifier of the event; the same event sent twice carries it twice"),
+    Column("sensor_id", ColumnType.STRING, "Identifier of the sensor; the key of the Kafka record"),
+    Column("event_time", ColumnType.TIMESTAMP, "Instant of the measurement by the sensor's clock"),
+    Column("zone", ColumnType.STRING, "City zone that the sensor stands in", nullable=True),
+    Column(
+        "latitude", ColumnType.DOUBLE, "WGS 84 latitude of the sensor", unit="deg",
+        nullable=True, minimum=-90, maximum=90,
+    ),
+    Column(
+        "longitude", ColumnType.DOUBLE, "WGS 84 longitude of the sensor", unit="deg",
+        nullable=True, minimum=-180, maximum=180,
+    ),
+)  # fmt: skip
+"""What an event of any family carries."""
+
+REQUIRED_EVENT_COLUMNS = tuple(column.name for column in EVENT_COLUMNS if not column.nullable)
+
+KAFKA_COLUMNS = (
+    Column("kafka_partition", ColumnType.INT, "Partition of the topic that the event was read from", minimum=0),
+    Column("kafka_offset", ColumnType.LONG, "Offset of the event in that partition", minimum=0),
+    Column("kafka_time", ColumnType.TIMESTAMP, "Timestamp of the Kafka record"),
+)
+"""Where an event came from; with them exactly-once can be shown by arithmetic."""
+
+ROLL_UPS = (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN, Aggregate.LAST)
+"""Aggregates of each measure in a window, beside the count of its values."""
+
+_ROLL_UP_MEANING = {
+    Aggregate.MIN: "Smallest",
+    Aggregate.MAX: "Largest",
+    Aggregate.MEAN: "Arithmetic mean of",
+    Aggregate.LAST: "Last",
+}
+
+
+def event_columns(family: Family) -> tuple[Column, ...]:
+    """Columns of an event as a sensor publishes it."""
+    return EVENT_COLUMNS + family.measures
+
+
+def bronze_events(family: Family) -> Table:
+    """Every valid event of the family, once, with its place in Kafka."""
+    return Table(
+        layer=Layer.BRONZE,
+        name=f"{family.name}_events",
+        family=family.name,
+        description=f"Every valid {family.name} event, as published, with its Kafka partition and offset",
+        columns=event_columns(family) + KAFKA_COLUMNS,
+        key=("kafka_partition", "kafka_offset"),
+        event_time="event_time",
+        partitioning=(PartitionField("event_time", Transform.DAY),),
+        sort_order=("sensor_id", "event_time"),
+        writer=Writer.FLINK,
+        derived_from=(f"topic:{family.topic}",),
+        freshness=family.freshness,
+        owners=family.owners,
+    )
+
+
+def silver_1m(family: Family) -> Table:
+    """Tumbling one-minute windows per sensor."""
+    return _windows(
+        family,
+        layer=Layer.SILVER,
+        name=f"{family.name}_1m",
+        description=f"One row per {family.name} sensor and minute with events: a tumbling window in event time",
+        tile=timedelta(minutes=1),
+        writer=Writer.FLINK,
+        derived_from=(f"topic:{family.topic}",),
+        freshness=family.freshness,
+        last_by="the order of arrival",
+    )
+
+
+def gold_hourly(family: Family) -> Table:
+    """Hourly aggregates per sensor, recomputed from bronze a day at a time."""
+    return _windows(
+        family,
+        layer=Layer.GOLD,
+        name=f"{family.name}_hourly",
+        description=f"One row per {family.name} sensor and hour with events; an event sent twice counts once",
+        tile=timedelta(hours=1),
+        writer=Writer.SPARK,
+        derived_from=(bronze_events(family).identifier,),
+        freshness=Freshness(warn_after=timedelta(hours=2), fail_after=timedelta(hours=26)),
+        last_by="event time",
+    )
+
+
+def family_tables(family: Family) -> tuple[Table, ...]:
+    """All tables of the family, upstream first."""
+    return bronze_events(family), silver_1m(family), gold_hourly(family)
+
+
+def _windows(
+    family: Family,
+    *,
+    layer: Layer,
+    name: str,
+    description: str,
+    tile: timedelta,
+    writer: Writer,
+    derived_from: tuple[str, ...],
+    freshness: Freshness,
+    last_by: str,
+) -> Table:
+    columns = (
+        Column("sensor_id", ColumnType.STRING, "Identifier of the sensor"),
+        Column("window_start", ColumnType.TIMESTAMP, "Start of the window, inclusive"),
+        Column("window_end", ColumnType.TIMESTAMP, "End of the window, exclusive"),
+        Column(
+            "zone", ColumnType.STRING, f"Zone of the sensor's last event of the window, by {last_by}",
+            nullable=True, aggregation=Aggregation(Aggregate.LAST, "zone"),
+        ),
+        Column(
+            "event_count", ColumnType.LONG, "Events of the sensor in the window", unit="1", minimum=1,
+            aggregation=Aggregation(Aggregate.COUNT, "event_id"),
+        ),
+        *(column for measure in family.measures for column in _roll_ups(measure, last_by)),
+    )  # fmt: skip
+    return Table(
+        layer=layer,
+        name=name,
+        family=family.name,
+        description=description,
+        columns=columns,
+        key=("sensor_id", "window_start"),
+        event_time="window_start",
+        partitioning=(PartitionField("window_start", Transform.DAY),),
+        sort_order=("sensor_id", "window_start"),
+        writer=writer,
+        derived_from=derived_from,
+        freshness=freshness,
+        owners=family.owners,
+        tile=tile,
+    )
+
+
+def _roll_ups(measure: Measure, last_by: str) -> tuple[Column, ...]:
+    meaning = measure.meaning[0].lower() + measure.meaning[1:]
+    count = Column(
+        f"{measure.name}_count",
+        ColumnType.LONG,
+        f"Number of values present: {meaning}",
+        unit="1",
+        minimum=0,
+        aggregation=Aggregation(Aggregate.COUNT, measure.name),
+    )
+    values = tuple(
+        Column(
+            f"{measure.name}_{function}",
+            ColumnType.DOUBLE if function is Aggregate.MEAN else measure.type,
+            f"{_ROLL_UP_MEANING[function]} {meaning}" + (f", by {last_by}" if function is Aggregate.LAST else ""),
+            unit=measure.unit,
+            nullable=True,
+            minimum=measure.minimum,
+            maximum=measure.maximum,
+            aggregation=Aggregation(function, measure.name),
+        )
+        for function in ROLL_UPS
+    )
+    return (count, *values)

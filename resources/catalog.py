@@ -1,0 +1,111 @@
+"""The Iceberg catalog: opens it and brings its tables to what the contracts say."""
+
+from collections.abc import Iterable
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.table import Table as IcebergTable
+
+from contracts import Table
+from resources.iceberg_schema import ICEBERG_TYPES, doc, iceberg_schema, partition_spec, sort_order
+from settings import Settings
+
+WRITE_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # an always-on job makes thousands of snapshots a day; their metadata must not pile up
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+}
+
+
+class SchemaMismatchError(RuntimeError):
+    """A table differs from its contract in a way that cannot be evolved safely."""
+
+
+def catalog_properties(settings: Settings) -> dict[str, str]:
+    """PyIceberg properties of the REST catalog and of the object store behind it."""
+    access_key = settings.s3_access_key.get_secret_value()
+    secret_key = settings.s3_secret_key.get_secret_value()
+    return {
+        "type": "rest",
+        "uri": settings.catalog_uri,
+        "warehouse": settings.warehouse,
+        "credential": f"{access_key}:{secret_key}",
+        "s3.endpoint": settings.s3_endpoint,
+        "s3.access-key-id": access_key,
+        "s3.secret-access-key": secret_key,
+        "s3.path-style-access": "true",
+        "s3.region": settings.s3_region,
+        "client.region": settings.s3_region,
+    }
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Open the catalog; the first request fetches a token."""
+    return RestCatalog(settings.catalog_name, **catalog_properties(settings))
+
+
+def ensure_tables(catalog: Catalog, tables: Iterable[Table], *, commit_retries: int) -> list[str]:
+    """Create the tables that are missing and add the columns that a contract has gained.
+
+    Returns:
+        A line for each thing that was changed, empty when all was as declared.
+
+    Raises:
+        SchemaMismatchError: a column changed its type, or a new column is required.
+    """
+    changes: list[str] = []
+    for table in tables:
+        try:
+            existing = catalog.load_table(table.identifier)
+        except NoSuchTableError:
+            _create(catalog, table, commit_retries)
+            changes.append(f"created {table.identifier}")
+        else:
+            changes.extend(_evolve(existing, table))
+    return changes
+
+
+def _create(catalog: Catalog, table: Table, commit_retries: int) -> None:
+    try:
+        catalog.create_namespace(str(table.layer))
+    except NamespaceAlreadyExistsError:
+        pass  # another table of the layer came first
+    try:
+        catalog.create_table(
+            table.identifier,
+            iceberg_schema(table),
+            partition_spec=partition_spec(table),
+            sort_order=sort_order(table),
+            properties={
+                **WRITE_PROPERTIES,
+                "commit.retry.num-retries": str(commit_retries),
+                "comment": table.description,
+            },
+        )
+    except TableAlreadyExistsError:
+        pass  # another process created it between the look and the request
+
+
+def _evolve(existing: IcebergTable, table: Table) -> list[str]:
+    present = {field.name: field for field in existing.schema().fields}
+    added = []
+    with existing.update_schema() as update:
+        for column in table.columns:
+            expected = ICEBERG_TYPES[column.type]
+            if column.name not in present:
+                if not column.nullable:
+                    raise SchemaMismatchError(
+                        f"{table.identifier}.{column.name} is new and required, but rows exist that lack it: "
+                        "make it nullable in the contract"
+                    )
+                update.add_column(column.name, expected, doc=doc(column.unit, column.meaning))
+                added.append(f"added {table.identifier}.{column.name}")
+            elif present[column.name].field_type != expected:
+                raise SchemaMismatchError(
+                    f"{table.identifier}.{column.name} is {present[column.name].field_type} in the catalog and "
+                    f"{expected} in the contract: rename the column in the contract, or drop the table"
+                )
+    return added
