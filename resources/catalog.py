@@ -1,6 +1,7 @@
 """The Iceberg catalog: opens it and brings its tables to what the contracts say."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
@@ -69,11 +70,9 @@ def ensure_tables(catalog: Catalog, tables: Iterable[Table], *, commit_retries: 
 
 
 def _create(catalog: Catalog, table: Table, commit_retries: int) -> None:
-    try:
+    with suppress(NamespaceAlreadyExistsError):  # another table of the layer came first
         catalog.create_namespace(str(table.layer))
-    except NamespaceAlreadyExistsError:
-        pass  # another table of the layer came first
-    try:
+    with suppress(TableAlreadyExistsError):  # another process created it since the look
         catalog.create_table(
             table.identifier,
             iceberg_schema(table),
@@ -85,8 +84,6 @@ def _create(catalog: Catalog, table: Table, commit_retries: int) -> None:
                 "comment": table.description,
             },
         )
-    except TableAlreadyExistsError:
-        pass  # another process created it between the look and the request
 
 
 def _evolve(existing: IcebergTable, table: Table) -> list[str]:

@@ -3,8 +3,9 @@
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,51 +23,79 @@ class Environment(StrEnum):
     CLUSTER = "cluster"
 
 
+class LocalPorts(BaseModel):
+    """Ports of the local stack on 127.0.0.1; the first seven are those that people open or connect to."""
+
+    api: int = 8000
+    dagster: int = 3000
+    flink: int = 8081
+    kafka: int = 9092
+    catalog: int = 8181
+    s3: int = 8333
+    redis: int = 6379
+    kafka_controller: int = 9093
+    flink_rpc: int = 6123
+    store_master: int = 9333
+    store_master_grpc: int = 19333
+    store_volume: int = 9340
+    store_volume_grpc: int = 19340
+    store_filer: int = 8888
+    store_filer_grpc: int = 18888
+    store_s3_grpc: int = 18333
+
+
 class Settings(BaseSettings):
     """Addresses, credentials and sizes, each from ``LAKEHOUSE_<NAME>``.
+
+    An address that is not set is the local one, on the port that ``LAKEHOUSE_PORTS__<NAME>`` gives.
 
     Secrets have no default. Locally ``./lakehouse up`` generates them into ``<home>/local.env``, which is read
     where the environment does not say otherwise; in a cluster they come from the environment alone.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LAKEHOUSE_", env_file_encoding="utf-8", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LAKEHOUSE_", env_nested_delimiter="__", env_file_encoding="utf-8", extra="ignore"
+    )
 
     home: Path
+    toolchain: Path
     environment: Environment = Environment.LOCAL
 
-    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    ports: LocalPorts = LocalPorts()
+
+    kafka_bootstrap_servers: str = ""
     kafka_replication: int = Field(default=1, ge=1)
 
-    s3_endpoint: str = "http://127.0.0.1:8333"
+    s3_endpoint: str = ""
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr
     s3_secret_key: SecretStr
     warehouse: str = "s3://warehouse"
     checkpoint_location: str = "s3://flink"
     catalog_name: str = "lakehouse"
-    catalog_uri: str = "http://127.0.0.1:8181"
+    catalog_uri: str = ""
     commit_retries: int = Field(default=20, ge=10)
 
-    flink_url: str = "http://127.0.0.1:8081"
+    flink_url: str = ""
     flink_parallelism: int = Field(default=1, ge=1)
     checkpoint_interval_s: float = Field(default=10, gt=0)
 
     redis_host: str = "127.0.0.1"
-    redis_port: int = 6379
+    redis_port: int = 0
     redis_password: SecretStr
 
-    dagster_url: str = "http://127.0.0.1:3000"
+    dagster_url: str = ""
 
     api_host: str = "127.0.0.1"
-    api_port: int = 8000
+    api_port: int = 0
     api_key: SecretStr
     api_workers: int = Field(default=1, ge=1)
     api_max_rows: int = Field(default=10_000, ge=1)
     api_read_threads: int = Field(default=4, ge=1)
 
+    java_home: Path | None = None
     spark_master: str = "local[2]"
     spark_driver_memory: str = "1g"
-    first_partition: str = "2000-01-01"
 
     @field_validator("s3_access_key", "s3_secret_key", "redis_password", "api_key")
     @classmethod
@@ -75,6 +104,18 @@ class Settings(BaseSettings):
         if len(value) < 16 or value.lower() in {"changeme-changeme", "placeholder-secret"}:
             raise ValueError("a secret has at least 16 characters")
         return secret
+
+    @model_validator(mode="after")
+    def _local_addresses(self) -> Self:
+        ports = self.ports
+        self.kafka_bootstrap_servers = self.kafka_bootstrap_servers or f"127.0.0.1:{ports.kafka}"
+        self.s3_endpoint = self.s3_endpoint or f"http://127.0.0.1:{ports.s3}"
+        self.catalog_uri = self.catalog_uri or f"http://127.0.0.1:{ports.catalog}"
+        self.flink_url = self.flink_url or f"http://127.0.0.1:{ports.flink}"
+        self.dagster_url = self.dagster_url or f"http://127.0.0.1:{ports.dagster}"
+        self.redis_port = self.redis_port or ports.redis
+        self.api_port = self.api_port or ports.api
+        return self
 
     @property
     def api_url(self) -> str:
@@ -99,8 +140,9 @@ def load_settings() -> Settings:
         SettingsError: a setting is missing or invalid.
     """
     home = home_folder()
+    toolchain = os.environ.get("LAKEHOUSE_TOOLCHAIN") or home / "toolchain"
     try:
-        return Settings(home=home, _env_file=home / "local.env")  # type: ignore[call-arg]
+        return Settings(home=home, toolchain=Path(toolchain), _env_file=home / "local.env")
     except ValidationError as error:
         lines = [
             f"LAKEHOUSE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"

@@ -1,0 +1,1 @@
+"""The ``lakehouse`` command line and the local stack that it supervises."""

@@ -1,0 +1,143 @@
+"""The ``lakehouse`` command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts import ContractError
+from settings import Settings, SettingsError, load_settings
+from settings.model import home_folder
+from stack.errors import StackError
+
+app = typer.Typer(
+    name="lakehouse",
+    help="A lakehouse for city sensors: Kafka, Flink, Iceberg, Spark, Dagster and an API as one platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")]
+
+
+def console() -> Console:
+    """Console for people: stderr, so that stdout stays clean for scripts."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def toolchain_folder() -> Path:
+    """Folder of the environments, jars and Java; the entry point names it."""
+    return Path(os.environ.get("LAKEHOUSE_TOOLCHAIN") or home_folder() / "toolchain")
+
+
+def local_settings() -> Settings:
+    """Settings of the stack that was started here.
+
+    Raises:
+        StackError: none was.
+    """
+    home = home_folder()
+    if not (home / "local.env").exists() and "LAKEHOUSE_API_KEY" not in os.environ:
+        raise StackError(f"no stack was ever started in {home}: run ./lakehouse up")
+    return load_settings()
+
+
+@app.command()
+def up(
+    free_ports: Annotated[
+        bool,
+        typer.Option("--free-ports", help="On the first start, take free ports instead of the usual ones."),
+    ] = False,
+) -> None:
+    """Start the local stack and wait until all of it is ready."""
+    from stack.local import lifecycle
+
+    settings = lifecycle.up(home_folder(), toolchain_folder(), console(), choose_ports=free_ports)
+    _print_addresses(settings)
+
+
+@app.command()
+def down() -> None:
+    """Stop the local stack: the jobs with savepoints first, then every service."""
+    from stack.local import lifecycle
+
+    stopped = lifecycle.down(local_settings(), console())
+    console().print("the stack is down" if stopped else "nothing was running")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show each service and job: address, state, memory, uptime, restarts."""
+    from stack.local.status import status as look
+
+    found = look(local_settings())
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return
+    if not found.running:
+        console().print("the stack is down: ./lakehouse up starts it")
+        return
+    table = Table("service", "state", "ready", "memory", "uptime", "restarts", "address", box=None)
+    for service in found.services:
+        restarts = f"{service.restarts} ({service.last_exit})" if service.restarts else "0"
+        table.add_row(
+            service.name,
+            service.state,
+            "yes" if service.ready else "no",
+            f"{service.memory_mib or 0} MiB",
+            f"{service.uptime_s or 0} s",
+            restarts,
+            service.address,
+        )
+    jobs = Table("job", "state", "uptime", "checkpoints", "id", box=None)
+    for job in found.jobs:
+        uptime, checkpoints = f"{job.uptime_s or 0} s", str(job.completed_checkpoints or 0)
+        jobs.add_row(job.family, job.state, uptime, checkpoints, job.job_id or "")
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(table)
+    out.print(jobs)
+    out.print(f"memory of all services: {found.memory_mib} MiB")
+
+
+@app.command()
+def logs(
+    service: Annotated[str | None, typer.Argument(help="One service; all of them without it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many last lines.")] = 50,
+) -> None:
+    """Show what services print."""
+    folder = local_settings().home / "logs"
+    known = sorted(path.stem for path in folder.glob("*.log"))
+    if service is not None and service not in known:
+        raise StackError(f"no log of {service!r}: choose one of {', '.join(known) or '(nothing has run yet)'}")
+    files = [folder / f"{name}.log" for name in ([service] if service else known)]
+    command: list[str | Path] = ["tail", "-n", str(lines), *(["-F"] if follow else []), *files]
+    try:
+        subprocess.run(command, check=False)
+    except KeyboardInterrupt:
+        return
+
+
+def _print_addresses(settings: Settings) -> None:
+    out = console()
+    out.print("the stack is up:")
+    out.print(f"  Dagster  {settings.dagster_url}")
+    out.print(f"  API      {settings.api_url}/docs   (key: LAKEHOUSE_API_KEY in {settings.local_env})")
+    out.print(f"  Flink    {settings.flink_url}")
+    out.print(f"  Kafka    {settings.kafka_bootstrap_servers}")
+
+
+def main() -> None:
+    """Run the command line; an error that people can mend is one line on stderr and exit code 1."""
+    try:
+        app()
+    except (StackError, SettingsError, ContractError) as error:
+        console().print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)

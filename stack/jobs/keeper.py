@@ -1,0 +1,102 @@
+"""Keeps one job per family running: ``python -m stack.jobs.keeper``, supervised like every service.
+
+A session cluster forgets its jobs when the JobManager dies. The keeper compares what should run with what the
+JobManager lists and submits what is missing, from the newest savepoint or retained checkpoint.
+"""
+
+import json
+import logging
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+from contracts import families
+from settings import Settings, load_settings
+from stack.jobs.checkpoints import newest_restore_point
+from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
+from stack.jobs.state import JobState, load_state, save_state
+
+POLL_S = 3.0
+MAX_BACKOFF_S = 60.0
+
+logger = logging.getLogger("job-keeper")
+
+
+class SubmissionError(RuntimeError):
+    """The client that submits jobs failed."""
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stopping = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stopping.set())
+    keep(load_settings(), stopping)
+
+
+def keep(settings: Settings, stopping: threading.Event) -> None:
+    """Submit what is missing every few seconds, waiting longer after each failure, until ``stopping`` is set."""
+    pause = POLL_S
+    while not stopping.is_set():
+        try:
+            submit_missing(settings)
+            pause = POLL_S
+        except FlinkUnavailableError as error:
+            logger.warning("%s", error)
+        except (SubmissionError, OSError) as error:
+            pause = min(pause * 2, MAX_BACKOFF_S)
+            logger.error("%s; next try in %.0f s", error, pause)
+        stopping.wait(pause)
+
+
+def submit_missing(settings: Settings) -> None:
+    """Submit the job of every family whose newest job is not alive.
+
+    Raises:
+        FlinkUnavailableError: the JobManager does not answer.
+        SubmissionError: a job was not accepted.
+    """
+    alive = {job.job_id: job.name for job in FlinkRest(settings.flink_url).jobs() if job.state in ALIVE}
+    restore: dict[str, str | None] = {}
+    for family in families():
+        state = load_state(settings, family.name)
+        if state.job_id in alive:
+            continue
+        if stray := next((job_id for job_id, name in alive.items() if name == f"lakehouse-{family.name}"), None):
+            # submitted by a keeper that died before it could write the id down
+            logger.info("adopting job %s of %s", stray, family.name)
+            save_state(settings, family.name, JobState(job_id=stray, restored_from=state.restored_from))
+            continue
+        restore[family.name] = newest_restore_point(settings, state)
+    if restore:
+        _submit(settings, restore)
+
+
+def _submit(settings: Settings, restore: dict[str, str | None]) -> None:
+    for name, path in restore.items():
+        logger.info("submitting %s from %s", name, path or "the earliest offsets")
+    arguments = [f"{name}={path}" if path else name for name, path in restore.items()]
+    command: list[str | Path] = [
+        settings.toolchain / "streaming" / "bin" / "python",
+        "-m",
+        "streaming.submit",
+        *arguments,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        for line in client.stdout or ():
+            if not line.startswith("{"):
+                logger.info("%s", line.rstrip())
+                continue
+            submitted = json.loads(line)
+            name = submitted["family"]
+            save_state(settings, name, JobState(job_id=submitted["job_id"], restored_from=restore[name]))
+            logger.info("submitted %s as %s", name, submitted["job_id"])
+    if client.returncode:
+        raise SubmissionError(f"submitting {', '.join(restore)} failed: its output stands above")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The stack on one machine: what runs, how it is configured, started, watched and stopped."""

@@ -1,0 +1,147 @@
+"""A standalone Flink cluster out of the PyFlink wheel: one JobManager and one TaskManager."""
+
+from pathlib import Path
+
+import yaml
+
+from contracts import families
+from settings import Settings
+from stack.local.files import write_private
+from stack.local.http_probe import get_json
+from stack.local.service import Service, Stage
+from stack.toolchain.jars import class_path
+
+JOB_MANAGER_MEMORY = "1024m"
+TASK_MANAGER_MEMORY = "2560m"
+
+LOG4J = """rootLogger.level = {level}
+rootLogger.appenderRef.console.ref = console
+appender.console.type = CONSOLE
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %-5p %m (%c)%n%xEx
+logger.pekko.name = org.apache.pekko
+logger.pekko.level = WARN
+logger.kafka.name = org.apache.kafka
+logger.kafka.level = WARN
+logger.iceberg.name = org.apache.iceberg
+logger.iceberg.level = WARN
+"""
+
+
+def flink_home(settings: Settings) -> Path:
+    """The ``pyflink`` package, which is a whole Flink distribution."""
+    (found,) = (settings.toolchain / "streaming" / "lib").glob("python3*/site-packages/pyflink")
+    return found
+
+
+def flink_environment(settings: Settings, java_home: Path) -> dict[str, str]:
+    """Environment of every Flink process, cluster and client alike."""
+    folder = settings.home / "conf" / "flink"
+    return {
+        "JAVA_HOME": str(java_home),
+        "FLINK_HOME": str(flink_home(settings)),
+        "FLINK_CONF_DIR": str(folder),
+        "FLINK_LOG_DIR": str(settings.home / "logs"),
+        "FLINK_PID_DIR": str(settings.home / "run"),
+        "FLINK_PLUGINS_DIR": str(folder / "plugins"),
+        # on the class path of the JVM rather than shipped with each job: Iceberg's catalog needs Hadoop's
+        # classes there, and a restarted job then loads nothing anew
+        "HADOOP_CLASSPATH": class_path(settings.toolchain, "flink"),
+    }
+
+
+def job_manager(settings: Settings, java_home: Path) -> Service:
+    """The JobManager; ready when its REST interface answers."""
+    return Service(
+        name="flink-jobmanager",
+        stage=Stage.INFRASTRUCTURE,
+        command=(str(flink_home(settings) / "bin" / "jobmanager.sh"), "start-foreground"),
+        environment=flink_environment(settings, java_home),
+        address=settings.flink_url,
+        ports=(settings.ports.flink, settings.ports.flink_rpc),
+        is_ready=lambda: get_json(f"{settings.flink_url}/overview") is not None,
+    )
+
+
+def task_manager(settings: Settings, java_home: Path) -> Service:
+    """The TaskManager; ready when it has registered with the JobManager."""
+    return Service(
+        name="flink-taskmanager",
+        stage=Stage.INFRASTRUCTURE,
+        command=(str(flink_home(settings) / "bin" / "taskmanager.sh"), "start-foreground"),
+        environment=flink_environment(settings, java_home),
+        address="registers with the JobManager",
+        is_ready=lambda: _has_task_manager(settings),
+    )
+
+
+def prepare(settings: Settings) -> None:
+    """Write the cluster's configuration and link its plugins."""
+    folder = settings.home / "conf" / "flink"
+    configuration = _configuration(settings)
+    write_private(folder / "config.yaml", yaml.safe_dump(configuration, sort_keys=True))
+    for name, level in (("log4j-console", "INFO"), ("log4j-cli", "WARN"), ("log4j", "WARN")):
+        write_private(folder / f"{name}.properties", LOG4J.replace("{level}", level))
+    plugin = folder / "plugins" / "s3-fs-hadoop"
+    plugin.mkdir(parents=True, exist_ok=True)
+    for stale in plugin.iterdir():
+        stale.unlink()
+    for jar in (settings.toolchain / "jars" / "flink-plugins").glob("*.jar"):
+        (plugin / jar.name).symlink_to(jar)
+    (settings.home / "data" / "flink").mkdir(parents=True, exist_ok=True)
+
+
+def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
+    slots = len(families()) * settings.flink_parallelism
+    return {
+        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.port": settings.ports.flink_rpc,
+        "jobmanager.bind-host": "127.0.0.1",
+        "jobmanager.memory.process.size": JOB_MANAGER_MEMORY,
+        "jobmanager.execution.failover-strategy": "region",
+        "taskmanager.host": "127.0.0.1",
+        "taskmanager.bind-host": "127.0.0.1",
+        "taskmanager.memory.process.size": TASK_MANAGER_MEMORY,
+        # window state is small: most of the memory goes to the heap, where open Parquet files live
+        "taskmanager.memory.managed.fraction": 0.15,
+        "taskmanager.memory.network.max": "128m",
+        "taskmanager.numberOfTaskSlots": slots,
+        "rest.address": "127.0.0.1",
+        "rest.bind-address": "127.0.0.1",
+        "rest.port": settings.ports.flink,
+        "web.submit.enable": False,
+        "execution.checkpointing.interval": f"{settings.checkpoint_interval_s * 1000:.0f} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.min-pause": "1 s",
+        "execution.checkpointing.timeout": "10 min",
+        "execution.checkpointing.incremental": True,
+        "execution.checkpointing.dir": f"{settings.checkpoint_location}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"{settings.checkpoint_location}/savepoints",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.tolerable-failed-checkpoints": 10,
+        "state.backend.type": "rocksdb",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "pipeline.object-reuse": True,
+        "s3.endpoint": settings.s3_endpoint,
+        "s3.access-key": settings.s3_access_key.get_secret_value(),
+        "s3.secret-key": settings.s3_secret_key.get_secret_value(),
+        "s3.path.style.access": True,
+        "fs.s3a.endpoint.region": settings.s3_region,
+        "io.tmp.dirs": str(settings.home / "data" / "flink"),
+        "env.java.opts.all": f"{_module_options(settings)} -Djava.io.tmpdir={settings.home / 'data' / 'flink'}",
+    }
+
+
+def _module_options(settings: Settings) -> str:
+    """The module system's exceptions that this Flink needs, from its own default configuration."""
+    defaults = yaml.safe_load((flink_home(settings) / "conf" / "config.yaml").read_text())
+    return str(defaults["env"]["java"]["opts"]["all"])
+
+
+def _has_task_manager(settings: Settings) -> bool:
+    overview = get_json(f"{settings.flink_url}/overview")
+    return isinstance(overview, dict) and overview.get("taskmanagers", 0) > 0

@@ -1,0 +1,121 @@
+"""``status``: what runs, where, since when, with how much memory."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel
+
+from contracts import families
+from settings import Settings
+from stack.jobs.flink_rest import FlinkRest, FlinkUnavailableError
+from stack.local.service import Service
+from stack.local.services import services
+from stack.local.supervisor import Supervisor
+
+
+class ServiceStatus(BaseModel):
+    """State of one service; memory is the resident set of the process and its children."""
+
+    name: str
+    state: str
+    ready: bool
+    address: str
+    pid: int | None = None
+    memory_mib: int | None = None
+    uptime_s: int | None = None
+    restarts: int = 0
+    last_exit: str | None = None
+
+
+class JobStatus(BaseModel):
+    """State of one family's Flink job."""
+
+    family: str
+    state: str
+    job_id: str | None = None
+    uptime_s: int | None = None
+    completed_checkpoints: int | None = None
+
+
+class StackStatus(BaseModel):
+    """State of the whole stack."""
+
+    running: bool
+    home: str
+    memory_mib: int
+    services: list[ServiceStatus]
+    jobs: list[JobStatus]
+
+
+def status(settings: Settings) -> StackStatus:
+    """Look at every service and job now."""
+    all_services = services(settings, Path())
+    supervisor = Supervisor(settings)
+    running = supervisor.is_running()
+    listed = _service_statuses(all_services, supervisor) if running else []
+    return StackStatus(
+        running=running,
+        home=str(settings.home),
+        memory_mib=sum(service.memory_mib or 0 for service in listed),
+        services=listed,
+        jobs=_job_statuses(settings) if running else [],
+    )
+
+
+def _service_statuses(all_services: Sequence[Service], supervisor: Supervisor) -> list[ServiceStatus]:
+    processes = {info["name"]: info for info in supervisor.processes()}
+    exits = supervisor.exits()
+    statuses = []
+    for service in all_services:
+        info = processes[service.name]
+        reasons = exits.get(service.name, [])
+        up = info["statename"] == "RUNNING"
+        statuses.append(
+            ServiceStatus(
+                name=service.name,
+                state=info["statename"].lower(),
+                ready=up and service.is_ready(),
+                address=service.address,
+                pid=info["pid"] or None,
+                memory_mib=_memory_mib(info["pid"]) if info["pid"] else None,
+                uptime_s=int(time.time() - info["start"]) if up else None,
+                restarts=len(reasons),
+                last_exit=reasons[-1] if reasons else None,
+            )
+        )
+    return statuses
+
+
+def _memory_mib(pid: int) -> int | None:
+    try:
+        process = psutil.Process(pid)
+        members = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in members) >> 20
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _job_statuses(settings: Settings) -> list[JobStatus]:
+    client = FlinkRest(settings.flink_url)
+    try:
+        newest = {job.name: job for job in reversed(client.jobs())}
+        statuses = []
+        for family in families():
+            job = newest.get(f"lakehouse-{family.name}")
+            if job is None:
+                statuses.append(JobStatus(family=family.name, state="absent"))
+                continue
+            statuses.append(
+                JobStatus(
+                    family=family.name,
+                    state=job.state.lower(),
+                    job_id=job.job_id,
+                    uptime_s=int(time.time() - job.started_ms / 1000),
+                    completed_checkpoints=client.completed_checkpoints(job.job_id),
+                )
+            )
+    except FlinkUnavailableError:
+        return [JobStatus(family=family.name, state="unknown") for family in families()]
+    return statuses
