@@ -4,7 +4,7 @@ A family of sensors is one module in :mod:`contracts.sensor_families`; its table
 :mod:`contracts.tables`. Nothing here opens a connection or imports anything outside the standard library.
 """
 
-from contracts.errors import ContractError
+from contracts.errors import ContractError, LakehouseError
 from contracts.model import (
     Aggregate,
     Aggregation,
@@ -31,6 +31,7 @@ __all__ = [
     "ContractError",
     "Family",
     "Freshness",
+    "LakehouseError",
     "Layer",
     "Measure",
     "MeasureKind",

@@ -1,0 +1,1 @@
+"""The HTTP API: curated tables, read straight from Iceberg."""

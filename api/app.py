@@ -1,0 +1,77 @@
+"""The application: ``granian --interface asgi api.app:create_app --factory``."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pyiceberg.catalog import Catalog
+
+from api.catalog import CatalogReader
+from api.health.router import router as health_router
+from api.problems import InvalidParameter, Problem, handle_problems
+from api.rows.router import rows_router
+from api.tables.router import router as tables_router
+from contracts import all_tables
+from resources.catalog import open_catalog
+from settings import Settings, load_settings
+
+DESCRIPTION = """
+Tables of the city's sensors (traffic, weather, energy), read from the Iceberg catalog.
+
+* **Key.** Everything under `/v1` needs the key of this installation, as header `X-API-Key` or as
+  `Authorization: Bearer`. A local installation keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`).
+* **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table
+  and `GET /v1/tables/{namespace}.{table}/rows` reads it.
+* **Time.** Instants are UTC, written as RFC 3339 with `Z`: `2026-03-01T08:00:00Z`.
+* **Snapshots.** Every answer names the Iceberg snapshot it was read from. Identifiers of snapshots are 64-bit
+  numbers and stand in JSON as text, because many readers keep only 53 bits of a number.
+* **Errors** are problem documents (RFC 9457): `detail` says what to change.
+
+```
+curl -H "X-API-Key: $LAKEHOUSE_API_KEY" \\
+  "http://127.0.0.1:8000/v1/tables/bronze.traffic_events/rows?zone=centre&avg_speed_kmh__lt=20&order=-event_time&limit=5"
+```
+"""
+
+
+def create_app(
+    settings: Settings | None = None, *, catalog_factory: Callable[[Settings], Catalog] = open_catalog
+) -> FastAPI:
+    """Create the application; nothing is connected before the first request that needs it.
+
+    Raises:
+        SettingsError: ``settings`` are left out and the environment does not give them.
+    """
+    configured = settings or load_settings()
+    served = tuple(table for table in all_tables() if table.served)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.reader = CatalogReader(configured, catalog_factory, served)
+        yield
+
+    app = FastAPI(title="City lakehouse", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app.state.settings = configured
+    app.state.tables = {table.identifier: table for table in served}
+    handle_problems(app)
+    app.include_router(tables_router)
+    app.include_router(rows_router(served, max_rows=configured.api_max_rows))
+    app.include_router(health_router)
+    app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    template = "#/components/schemas/{model}"
+    schema = Problem.model_json_schema(ref_template=template)
+    definitions = schema.pop("$defs")
+    # routes refer to it by name, as FastAPI cannot give a model another media type than the route's
+    document["components"]["schemas"] |= {
+        "Problem": schema,
+        InvalidParameter.__name__: definitions["InvalidParameter"],
+    }
+    return document

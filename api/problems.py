@@ -1,0 +1,173 @@
+"""Errors as RFC 9457 problem documents (``application/problem+json``)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+RETRY_AFTER_S = 5
+"""Seconds that a client is asked to wait for a service that does not answer: about what its restart takes."""
+
+logger = logging.getLogger(__name__)
+
+
+class InvalidParameter(BaseModel):
+    """One parameter that is wrong, and why."""
+
+    parameter: str = Field(description="Name of the parameter, as it was sent")
+    detail: str = Field(description="What is wrong with it and what is allowed")
+
+
+class Problem(BaseModel):
+    """What went wrong and what to change (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "there is no table 'bronze.trafic_events': did you mean bronze.traffic_events?",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(default="about:blank", description="`about:blank`: the status says what kind it is")
+    title: str = Field(description="The status in words")
+    status: int = Field(description="The HTTP status")
+    detail: str = Field(description="What to change")
+    errors: list[InvalidParameter] | None = Field(
+        default=None, description="The wrong parameters, for status 422 only"
+    )
+
+
+class ProblemError(Exception):
+    """An error that a client sees as a problem document."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Sequence[InvalidParameter] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+class InvalidParametersError(ProblemError):
+    """Parameters that do not fit the table's contract."""
+
+    def __init__(self, errors: Sequence[InvalidParameter]) -> None:
+        detail = "; ".join(f"{error.parameter}: {error.detail}" for error in errors)
+        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+class UnavailableError(ProblemError):
+    """The catalog or the object store does not answer, or does not have the table yet."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[InvalidParameter] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer with a problem document."""
+    problem = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=None if errors is None else list(errors),
+    )
+    return Response(orjson.dumps(problem.model_dump(exclude_none=True)), status, headers, media_type=MEDIA_TYPE)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Make every error of ``app`` a problem document, without a stack trace."""
+
+    @app.exception_handler(ProblemError)
+    async def _problem(_: Request, error: ProblemError) -> Response:
+        return problem_response(error.status, error.detail, errors=error.errors, headers=error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        detail = {
+            HTTPStatus.NOT_FOUND: f"there is nothing at {request.url.path}: see /docs for what there is",
+            HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here: use GET",
+        }.get(HTTPStatus(error.status_code), error.detail)
+        return problem_response(error.status_code, detail, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_: Request, error: RequestValidationError) -> Response:
+        invalid = InvalidParametersError(
+            [
+                InvalidParameter(parameter=str(problem["loc"][-1]), detail=problem["msg"])
+                for problem in error.errors()
+            ]
+        )
+        return problem_response(invalid.status, invalid.detail, errors=invalid.errors)
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, _: Exception) -> Response:
+        # the server logs the exception itself, with its trace
+        logger.error("unexpected error at %s", request.url.path)
+        return problem_response(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error, which the service's log explains"
+        )
+
+
+def _example(status: HTTPStatus, detail: str) -> dict[str, object]:
+    return Problem(title=status.phrase, status=status, detail=detail).model_dump(exclude_none=True)
+
+
+def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object]]:
+    """OpenAPI descriptions of the errors that a route answers with."""
+    described = {
+        HTTPStatus.UNAUTHORIZED: (
+            "The key is missing or wrong.",
+            "send the key in the header X-API-Key, or as Authorization: Bearer",
+        ),
+        HTTPStatus.NOT_FOUND: (
+            "There is no such table.",
+            "there is no table 'bronze.trafic_events': did you mean bronze.traffic_events?",
+        ),
+        HTTPStatus.UNPROCESSABLE_ENTITY: (
+            "A parameter is unknown or does not fit the table; `errors` names each.",
+            "limit: Input should be greater than or equal to 1",
+        ),
+        HTTPStatus.SERVICE_UNAVAILABLE: (
+            "The catalog or the object store does not answer, or a table is not there yet. "
+            "`Retry-After` says in how many seconds to try again.",
+            f"the catalog or the object store does not answer: try again in {RETRY_AFTER_S} s",
+        ),
+    }
+    return {
+        status.value: {
+            "description": described[status][0],
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": _example(status, described[status][1]),
+                }
+            },
+        }
+        for status in statuses
+    }

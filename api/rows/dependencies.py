@@ -1,0 +1,161 @@
+"""From the query string to a :class:`RowQuery`, checked against the contract."""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Query, Request
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
+
+from api.problems import InvalidParameter, InvalidParametersError
+from api.rows.filters import Operator, filter_parameters, parse_filter
+from contracts import Column, Table
+
+DEFAULT_LIMIT = 100
+
+SHAPE_PARAMETERS = ("columns", "order", "limit")
+"""Parameters that filter nothing; a column of such a name is filtered as ``name__eq``."""
+
+Direction = Literal["ascending", "descending"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuery:
+    """Which rows and columns are wanted, in which order; ``order`` is empty where any will do."""
+
+    table: Table
+    columns: tuple[str, ...]
+    order: tuple[tuple[str, Direction], ...]
+    limit: int
+    row_filter: BooleanExpression
+
+
+def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, Any, RowQuery]]:
+    """Return a FastAPI dependency that reads the query string of a request for rows of ``table``.
+
+    The dependency raises :class:`api.problems.InvalidParametersError` with all that is wrong at once.
+    """
+    time = table.column(table.event_time)
+    filters = {**filter_parameters(table), "from": (time, Operator.GE), "to": (time, Operator.LT)}
+    shown = tuple(dict.fromkeys((*table.key, table.event_time)))
+
+    async def read_query(
+        request: Request,
+        columns: Annotated[
+            str | None,
+            Query(
+                description="Columns to return, in this order, separated by commas; all if left out",
+                examples=[",".join(shown)],
+            ),
+        ] = None,
+        order: Annotated[
+            str | None,
+            Query(
+                description="Columns to sort by, separated by commas; `-column` sorts downwards. Rows without a "
+                f"value come last either way, ties go by the key ({', '.join(table.key)}). If left out, rows "
+                "come in no particular order, which is fastest",
+                examples=[f"-{table.event_time}"],
+            ),
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=max_rows, description="Most rows to return")] = min(
+            DEFAULT_LIMIT, max_rows
+        ),
+    ) -> RowQuery:
+        errors: list[InvalidParameter] = []
+        sent = request.query_params.multi_items()
+        _refuse_repeated([name for name, _ in sent], errors)
+        filtering = [(name, text) for name, text in sent if name not in SHAPE_PARAMETERS]
+        expressions = _filters(filters, filtering, errors)
+        everything: BooleanExpression = AlwaysTrue()
+        query = RowQuery(
+            table=table,
+            columns=_attempt(errors, "columns", lambda: _columns(table, columns), ()),
+            order=_attempt(errors, "order", lambda: _order(table, order), ()),
+            limit=limit,
+            row_filter=reduce(And, expressions, everything),
+        )
+        if errors:
+            raise InvalidParametersError(errors)
+        return query
+
+    return read_query
+
+
+def _attempt(errors: list[InvalidParameter], parameter: str, read: Callable[[], T], otherwise: T) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        errors.append(InvalidParameter(parameter=parameter, detail=str(error)))
+        return otherwise
+
+
+def _refuse_repeated(names: list[str], errors: list[InvalidParameter]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            column = name.partition("__")[0]
+            errors.append(
+                InvalidParameter(
+                    parameter=name[:80],
+                    detail=f"given {times} times: for any of several values use {column[:80]}__in=a,b",
+                )
+            )
+
+
+def _known(table: Table, name: str) -> str:
+    names = [column.name for column in table.columns]
+    if name not in names:
+        raise ValueError(f"{table.identifier} has no column {name[:80]!r}: choose from {', '.join(names)}")
+    return name
+
+
+def _columns(table: Table, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return tuple(column.name for column in table.columns)
+    return _unique([_known(table, name) for name in text.split(",")])
+
+
+def _order(table: Table, text: str | None) -> tuple[tuple[str, Direction], ...]:
+    if text is None:
+        return ()
+    terms = text.split(",")
+    names = _unique([_known(table, term.removeprefix("-")) for term in terms])
+    return tuple(
+        (name, "descending" if term.startswith("-") else "ascending")
+        for name, term in zip(names, terms, strict=True)
+    )
+
+
+def _unique(names: list[str]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a column is named twice")
+    return tuple(names)
+
+
+def _filters(
+    known: Mapping[str, tuple[Column, Operator]], sent: list[tuple[str, str]], errors: list[InvalidParameter]
+) -> list[BooleanExpression]:
+    expressions: list[BooleanExpression] = []
+    for name, text in sent:
+        if name not in known:
+            errors.append(InvalidParameter(parameter=name[:80], detail=_unknown_parameter(name, known)))
+            continue
+        column, operator = known[name]
+        expression = _attempt(errors, name, partial(parse_filter, column, operator, text), None)
+        if expression is not None:
+            expressions.append(expression)
+    return expressions
+
+
+def _unknown_parameter(name: str, known: Mapping[str, tuple[Column, Operator]]) -> str:
+    near = difflib.get_close_matches(name, [*SHAPE_PARAMETERS, *known], n=3)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    columns = ", ".join(dict.fromkeys(column.name for column, _ in known.values()))
+    return (
+        f"unknown parameter: {hint}Allowed are {', '.join(SHAPE_PARAMETERS)}, and a column, alone or with "
+        f"__{', __'.join(Operator)}; columns are {columns}"
+    )

@@ -1,0 +1,128 @@
+"""Filters of the query string, typed by the contract: ``column=value`` and ``column__operator=value``."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat, TypeAdapter
+from pyiceberg.expressions import (
+    BooleanExpression,
+    EqualTo,
+    GreaterThan,
+    GreaterThanOrEqual,
+    In,
+    IsNull,
+    LessThan,
+    LessThanOrEqual,
+    NotEqualTo,
+    NotNull,
+)
+
+from contracts import Column, ColumnType, Table
+
+Value = str | bool | int | float | datetime
+
+
+class Operator(StrEnum):
+    """What a filter compares with; all but ``is_null`` leave out rows without a value, as SQL does."""
+
+    EQ = "eq"
+    NE = "ne"
+    LT = "lt"
+    LE = "le"
+    GT = "gt"
+    GE = "ge"
+    IN = "in"
+    IS_NULL = "is_null"
+
+
+# PyIceberg's constructors are called by position, which its pydantic models do not declare
+_Predicate = Callable[..., BooleanExpression]
+_COMPARISONS: dict[Operator, _Predicate] = {
+    Operator.EQ: EqualTo,
+    Operator.NE: NotEqualTo,
+    Operator.LT: LessThan,
+    Operator.LE: LessThanOrEqual,
+    Operator.GT: GreaterThan,
+    Operator.GE: GreaterThanOrEqual,
+}
+_IN: _Predicate = In
+_NULL: dict[bool, _Predicate] = {True: IsNull, False: NotNull}
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an RFC 3339 instant of up to microseconds.
+
+    Raises:
+        ValueError: it is not one, or it lies outside the years 1 to 9999 in UTC.
+    """
+    if not _RFC3339.fullmatch(text):
+        raise ValueError(text)
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(text) from error
+
+
+def _parse_boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(text)
+    return text == "true"
+
+
+_PARSERS: dict[ColumnType, tuple[Callable[[str], Value], str]] = {
+    ColumnType.STRING: (str, "text"),
+    ColumnType.BOOLEAN: (_parse_boolean, "true or false"),
+    ColumnType.INT: (
+        TypeAdapter(Annotated[int, Field(ge=-(2**31), lt=2**31)]).validate_python,
+        "a whole number of 32 bits",
+    ),
+    ColumnType.LONG: (
+        TypeAdapter(Annotated[int, Field(ge=-(2**63), lt=2**63)]).validate_python,
+        "a whole number of 64 bits",
+    ),
+    ColumnType.DOUBLE: (TypeAdapter(FiniteFloat).validate_python, "a number"),
+    ColumnType.TIMESTAMP: (
+        parse_instant,
+        "an instant like 2026-03-01T08:00:00Z (in an address, write + as %2B)",
+    ),
+}
+
+
+def parse_value(type_: ColumnType, text: str) -> Value:
+    """Read a value of ``type_``.
+
+    Raises:
+        ValueError: ``text`` is not one; the message says what is.
+    """
+    parse, expected = _PARSERS[type_]
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{text[:80]!r} is not {expected}") from error
+
+
+def filter_parameters(table: Table) -> dict[str, tuple[Column, Operator]]:
+    """Return each query parameter that filters ``table``, with what it means."""
+    parameters: dict[str, tuple[Column, Operator]] = {}
+    for column in table.columns:
+        parameters[column.name] = (column, Operator.EQ)
+        parameters |= {f"{column.name}__{operator}": (column, operator) for operator in Operator}
+    return parameters
+
+
+def parse_filter(column: Column, operator: Operator, text: str) -> BooleanExpression:
+    """Build the scan filter for one parameter.
+
+    Raises:
+        ValueError: ``text`` does not fit the column; the message says what would.
+    """
+    if operator is Operator.IS_NULL:
+        return _NULL[bool(parse_value(ColumnType.BOOLEAN, text))](column.name)
+    if operator is Operator.IN:
+        return _IN(column.name, [parse_value(column.type, item) for item in text.split(",")])
+    return _COMPARISONS[operator](column.name, parse_value(column.type, text))

@@ -1,0 +1,74 @@
+"""The filter parameters of a table in OpenAPI."""
+
+from typing import Any
+
+from api.rows.filters import Operator
+from api.rows.schemas import column_description, example_row
+from contracts import Column, ColumnType, Table
+
+JSON_TYPES: dict[ColumnType, dict[str, str]] = {
+    ColumnType.STRING: {"type": "string"},
+    ColumnType.BOOLEAN: {"type": "boolean"},
+    ColumnType.INT: {"type": "integer", "format": "int32"},
+    ColumnType.LONG: {"type": "integer", "format": "int64"},
+    ColumnType.DOUBLE: {"type": "number", "format": "double"},
+    ColumnType.TIMESTAMP: {"type": "string", "format": "date-time"},
+}
+
+
+def filter_documentation(table: Table) -> list[dict[str, Any]]:
+    """Describe all parameters that filter ``table``.
+
+    Each column is a parameter of its own. Its forms with an operator are the properties of one exploded object,
+    which is OpenAPI's way to say many parameters at once; alone they would be eight times as many.
+    """
+    example = example_row(table)
+    equal = [
+        {
+            "name": column.name,
+            "in": "query",
+            "required": False,
+            "description": f"Only rows where this column is equal to the value. {column_description(column)}",
+            "schema": {**JSON_TYPES[column.type], "examples": [example[column.name]]},
+        }
+        for column in table.columns
+    ]
+    properties = {
+        f"{column.name}__{operator}": _operator_schema(column, operator)
+        for column in table.columns
+        for operator in Operator
+    }
+    return [
+        _time_bound("from", f"Earliest `{table.event_time}`, inclusive.", "2026-03-01T08:00:00Z"),
+        _time_bound("to", f"End of the range of `{table.event_time}`, exclusive.", "2026-03-01T09:00:00Z"),
+        *equal,
+        {
+            "name": "filters",
+            "in": "query",
+            "required": False,
+            "style": "form",
+            "explode": True,
+            "description": "Only rows for which `column__operator=value` holds; all given filters must hold. "
+            "`eq` equal, `ne` not equal, `lt` less, `le` less or equal, `gt` greater, `ge` greater or equal, `in` "
+            "one of several values separated by commas, `is_null` true or false. Rows without a value match only "
+            "`is_null=true`. The name `filters` itself is not sent: each property is a parameter.",
+            "schema": {"type": "object", "additionalProperties": False, "properties": properties},
+            "example": {f"{table.event_time}__ge": "2026-03-01T08:00:00Z", "zone__in": "centre,harbour"},
+        },
+    ]
+
+
+def _time_bound(name: str, meaning: str, example: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": f"{meaning} RFC 3339",
+        "schema": {**JSON_TYPES[ColumnType.TIMESTAMP], "examples": [example]},
+    }
+
+
+def _operator_schema(column: Column, operator: Operator) -> dict[str, str]:
+    if operator is Operator.IS_NULL:
+        return {"type": "boolean"}
+    return {"type": "string"} if operator is Operator.IN else JSON_TYPES[column.type]

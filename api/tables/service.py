@@ -1,0 +1,116 @@
+"""From contracts and catalog to the descriptions of tables."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pyiceberg.table import Table as IcebergTable
+
+from api.catalog import CatalogReader, CatalogUnavailableError, TableNotCreatedError
+from api.tables.schemas import (
+    AggregationInfo,
+    ColumnInfo,
+    FreshnessInfo,
+    PartitionInfo,
+    SnapshotInfo,
+    TableDetail,
+    TableInfo,
+    TableList,
+    TableSummary,
+)
+from contracts import Column, Table
+
+
+async def list_tables(tables: Iterable[Table], reader: CatalogReader) -> TableList:
+    """Describe all ``tables``, with the state of those that the catalog could be asked about."""
+    declared = tuple(tables)
+    states = await asyncio.gather(*(reader.table(table.identifier) for table in declared), return_exceptions=True)
+    summaries = []
+    for table, state in zip(declared, states, strict=True):
+        if isinstance(state, BaseException) and not isinstance(
+            state, CatalogUnavailableError | TableNotCreatedError
+        ):
+            raise state
+        snapshot = None if isinstance(state, BaseException) else snapshot_info(state)
+        summaries.append(
+            TableSummary(
+                **dict(_table_info(table)),
+                row_count=snapshot and snapshot.row_count,
+                snapshot_id=snapshot and snapshot.snapshot_id,
+                committed_at=snapshot and snapshot.committed_at,
+            )
+        )
+    return TableList(
+        catalog_reachable=not any(isinstance(state, CatalogUnavailableError) for state in states),
+        tables=summaries,
+    )
+
+
+async def describe_table(table: Table, reader: CatalogReader) -> TableDetail:
+    """Describe ``table`` in full.
+
+    Raises:
+        UnavailableError: the catalog does not answer or does not have the table yet.
+    """
+    loaded = await reader.table(table.identifier)
+    return TableDetail(
+        **dict(_table_info(table)),
+        writer=table.writer,
+        tile_s=None if table.tile is None else table.tile.total_seconds(),
+        derived_from=list(table.derived_from),
+        partitioning=[
+            PartitionInfo(column=field.column, transform=field.transform) for field in table.partitioning
+        ],
+        sort_order=list(table.sort_order),
+        snapshot=snapshot_info(loaded),
+        properties=loaded.properties,
+    )
+
+
+def snapshot_info(table: IcebergTable) -> SnapshotInfo:
+    """Summarise the current snapshot of ``table``."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return SnapshotInfo(
+            snapshot_id=None, committed_at=None, operation=None, row_count=0, data_file_count=0, size_bytes=0
+        )
+    summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    return SnapshotInfo(
+        snapshot_id=str(snapshot.snapshot_id),
+        committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
+        operation=snapshot.summary.operation.value if snapshot.summary else None,
+        row_count=int(summary.get("total-records", 0)),
+        data_file_count=int(summary.get("total-data-files", 0)),
+        size_bytes=int(summary.get("total-files-size", 0)),
+    )
+
+
+def _table_info(table: Table) -> TableInfo:
+    return TableInfo(
+        identifier=table.identifier,
+        layer=table.layer,
+        family=table.family,
+        description=table.description,
+        owners=list(table.owners),
+        key=list(table.key),
+        event_time=table.event_time,
+        freshness=FreshnessInfo(
+            warn_after_s=table.freshness.warn_after.total_seconds(),
+            fail_after_s=table.freshness.fail_after.total_seconds(),
+        ),
+        columns=[_column_info(column) for column in table.columns],
+    )
+
+
+def _column_info(column: Column) -> ColumnInfo:
+    origin = column.aggregation
+    return ColumnInfo(
+        name=column.name,
+        type=column.type,
+        meaning=column.meaning,
+        unit=column.unit,
+        nullable=column.nullable,
+        minimum=column.minimum,
+        maximum=column.maximum,
+        aggregation=None if origin is None else AggregationInfo(function=origin.function, column=origin.column),
+    )

@@ -1,0 +1,94 @@
+"""The API over a real catalog without services: PyIceberg's SQL catalog on SQLite, files in a temporary folder."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pyiceberg.catalog.sql import SqlCatalog
+
+from api.app import create_app
+from contracts import all_tables
+from resources.catalog import ensure_tables
+from settings import Settings
+
+KEY = "the-key-of-these-tests"
+TABLE = "bronze.traffic_events"
+START = datetime(2026, 3, 1, tzinfo=UTC)
+APPENDS, ROWS_PER_APPEND = 7, 60
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    unused = "not-used-by-these-tests"
+    return Settings(
+        home=tmp_path_factory.mktemp("home"),
+        toolchain=tmp_path_factory.mktemp("toolchain"),
+        s3_access_key=unused,
+        s3_secret_key=unused,
+        redis_password=unused,
+        api_key=KEY,
+        api_max_rows=300,
+        _env_file=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def events() -> list[list[dict[str, Any]]]:
+    """Appends to the table: values from small sets, so that filters match and orders have ties."""
+    pick = random.Random(7)
+    offset = iter(range(10_000))
+    appends = []
+    for append in range(APPENDS):
+        rows = []
+        for _ in range(ROWS_PER_APPEND):
+            number = next(offset)
+            # the appends overlap in time, as those of a stream do, and span three days
+            time = START + timedelta(hours=9 * append, microseconds=pick.randrange(20) * 3_600_000_001)
+            rows.append(
+                {
+                    "event_id": f"event-{number}",
+                    "sensor_id": f"traffic-{pick.randrange(5):04}",
+                    "event_time": time,
+                    "zone": pick.choice(["centre", "north", "Über, 'quoted' \" zone", None]),
+                    "latitude": pick.choice([52.5, -0.0, 0.0, None]),
+                    "longitude": 13.4,
+                    "vehicle_count": pick.choice([0, 1, 2, 50, 2**53 + 1, None]),
+                    "avg_speed_kmh": pick.choice([0.0, 0.1, 30.25, 299.99, None]),
+                    "occupancy_ratio": pick.random(),
+                    "kafka_partition": number % 3,
+                    "kafka_offset": number // 3,
+                    "kafka_time": time + timedelta(milliseconds=pick.randrange(1000)),
+                }
+            )
+        appends.append(rows)
+    return appends
+
+
+@pytest.fixture(scope="session")
+def catalog(
+    settings: Settings, events: list[list[dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
+) -> SqlCatalog:
+    folder: Path = tmp_path_factory.mktemp("warehouse")
+    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
+    ensure_tables(catalog, all_tables(), commit_retries=settings.commit_retries)
+    table = catalog.load_table(TABLE)
+    for rows in events:
+        table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+    return catalog
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings, catalog: SqlCatalog) -> FastAPI:
+    return create_app(settings, catalog_factory=lambda _: catalog)
+
+
+@pytest.fixture(scope="session")
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, headers={"X-API-Key": KEY}) as client:
+        yield client

@@ -1,0 +1,86 @@
+"""One load for all who ask at once."""
+
+import asyncio
+import time
+
+import pytest
+
+from api.shared import Shared
+
+
+class Source:
+    """Counts loads; each ends when it is let go."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.gate = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def load(self) -> int:
+        self.loads += 1
+        await self.gate.wait()
+        if self.failure:
+            raise self.failure
+        return self.loads
+
+
+def test_those_who_ask_at_once_share_one_load() -> None:
+    async def scenario() -> None:
+        source = Source()
+        shared = Shared(source.load, keep_s=60)
+        waiting = [asyncio.create_task(shared.get()) for _ in range(20)]
+        await asyncio.sleep(0)
+        source.gate.set()
+        assert await asyncio.gather(*waiting) == [1] * 20
+        assert await shared.get() == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_value_is_loaded_again_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    async def scenario() -> None:
+        nonlocal now
+        source = Source()
+        source.gate.set()
+        shared = Shared(source.load, keep_s=1)
+        monkeypatch.setattr("api.shared.time.monotonic", lambda: now)
+        assert await shared.get() == 1
+        now = 0.99
+        assert await shared.get() == 1
+        now = 1.0
+        assert await shared.get() == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_reaches_all_who_waited_and_is_not_kept() -> None:
+    async def scenario() -> None:
+        source = Source()
+        source.failure = ConnectionError("down")
+        shared = Shared(source.load, keep_s=60)
+        waiting = [asyncio.create_task(shared.get()) for _ in range(3)]
+        await asyncio.sleep(0)
+        source.gate.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["down"] * 3
+        source.failure = None
+        assert await shared.get() == 2
+
+    asyncio.run(scenario())
+
+
+def test_one_who_goes_away_does_not_take_the_load_along() -> None:
+    async def scenario() -> None:
+        source = Source()
+        shared = Shared(source.load, keep_s=60)
+        first, second = (asyncio.create_task(shared.get()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        source.gate.set()
+        assert await second == 1
+        assert source.loads == 1
+
+    asyncio.run(scenario())
