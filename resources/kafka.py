@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
-from contracts import Family
+from contracts import Family, LakehouseError
 from settings import Settings
 
 REQUEST_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 2.0
 
 
-class KafkaUnavailableError(RuntimeError):
+class KafkaUnavailableError(LakehouseError):
     """The broker does not answer, or refuses what was asked; the message names its address."""
 
 
