@@ -8,7 +8,7 @@ from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.table import Table as IcebergTable
 
-from contracts import Table
+from contracts import LakehouseError, Table
 from resources.iceberg_schema import ICEBERG_TYPES, doc, iceberg_schema, partition_spec, sort_order
 from settings import Settings
 
@@ -21,7 +21,7 @@ WRITE_PROPERTIES = {
 }
 
 
-class SchemaMismatchError(RuntimeError):
+class SchemaMismatchError(LakehouseError):
     """A table differs from its contract in a way that cannot be evolved safely."""
 
 
@@ -34,6 +34,7 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
         "uri": settings.catalog_uri,
         "warehouse": settings.warehouse,
         "credential": f"{access_key}:{secret_key}",
+        "oauth2-server-uri": f"{settings.catalog_uri}/v1/oauth/tokens",
         "s3.endpoint": settings.s3_endpoint,
         "s3.access-key-id": access_key,
         "s3.secret-access-key": secret_key,

@@ -1,5 +1,7 @@
 """From a table contract to an Iceberg schema, partition spec and sort order."""
 
+from typing import Any
+
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import SortField, SortOrder
@@ -28,8 +30,12 @@ ICEBERG_TYPES: dict[ColumnType, IcebergType] = {
 }
 
 
-def _transform(transform: Transform) -> IcebergTransform[object, object]:
-    return {Transform.DAY: DayTransform, Transform.IDENTITY: IdentityTransform}[transform]()
+def _transform(transform: Transform) -> IcebergTransform[Any, Any]:
+    match transform:
+        case Transform.DAY:
+            return DayTransform()
+        case Transform.IDENTITY:
+            return IdentityTransform()
 
 
 def doc(unit: str | None, meaning: str) -> str:

@@ -8,11 +8,13 @@ from typing import Self
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts import LakehouseError
+
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder that the packages are installed in."""
 
 
-class SettingsError(RuntimeError):
+class SettingsError(LakehouseError):
     """A setting is missing or wrong; the message names its environment variable."""
 
 
@@ -35,6 +37,7 @@ class LocalPorts(BaseModel):
     redis: int = 6379
     kafka_controller: int = 9093
     flink_rpc: int = 6123
+    dagster_code: int = 4000
     store_master: int = 9333
     store_master_grpc: int = 19333
     store_volume: int = 9340

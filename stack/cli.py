@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contracts import ContractError
-from settings import Settings, SettingsError, load_settings
+from contracts import LakehouseError
+from settings import Settings, load_settings
 from settings.model import home_folder
+from sources.commands import replay, simulate
 from stack.errors import StackError
 
 app = typer.Typer(
@@ -24,12 +25,20 @@ app = typer.Typer(
     add_completion=False,
 )
 
+FILE_WIDTH = 220
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")]
 
 
 def console() -> Console:
     """Console for people: stderr, so that stdout stays clean for scripts."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _wide(stderr=True)
+
+
+def _wide(*, stderr: bool) -> Console:
+    # in a file or a pipe nothing is gained by folding tables to the width of an imagined terminal
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if terminal else FILE_WIDTH)
 
 
 def toolchain_folder() -> Path:
@@ -100,7 +109,7 @@ def status(as_json: Json = False) -> None:
     for job in found.jobs:
         uptime, checkpoints = f"{job.uptime_s or 0} s", str(job.completed_checkpoints or 0)
         jobs.add_row(job.family, job.state, uptime, checkpoints, job.job_id or "")
-    out = Console(highlight=False, soft_wrap=True)
+    out = _wide(stderr=False)
     out.print(table)
     out.print(jobs)
     out.print(f"memory of all services: {found.memory_mib} MiB")
@@ -125,6 +134,59 @@ def logs(
         return
 
 
+app.command()(simulate)
+app.command()(replay)
+
+
+@app.command()
+def demo(  # noqa: PLR0917 the signature is the command line
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the report; exit code 0 only if every count agrees.")
+    ] = False,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="Stream this file instead of simulated sensors.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Family of the sensors in --input.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="How the columns of --input map to the family's.")] = None,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="On the first start, take free ports instead of the usual ones.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the stack, stream sensors through every layer and hold each count against the ledger."""
+    from stack.demo.run import DemoInput, run_demo
+
+    own = None
+    if input_file is not None:
+        if family is None or mapping is None:
+            raise StackError("--input needs --family and --mapping too: see examples/mappings")
+        own = DemoInput(file=input_file, family=family, mapping=mapping)
+    result = run_demo(home_folder(), toolchain_folder(), console(), own=own, once=once, choose_ports=free_ports)
+    if as_json:
+        typer.echo(result.model_dump_json())
+    if not result.ok:
+        raise StackError("the counts do not agree with the ledger: the table above shows where")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(
+    context: typer.Context,
+    suite: Annotated[str | None, typer.Argument(help="unit, integration or e2e; all of them without it.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="End-to-end tests on whole data sets.")] = False,
+) -> None:
+    """Run the static checks and the tests; further arguments (-k, -x ...) go to pytest."""
+    from stack.testing import Suite, run_tests
+
+    arguments = list(context.args)
+    chosen = None
+    if suite is not None and suite in set(Suite):
+        chosen = Suite(suite)
+    elif suite is not None:
+        arguments.insert(0, suite)
+    code = run_tests(chosen, toolchain_folder(), console(), full=full, pytest_arguments=arguments)
+    raise typer.Exit(code)
+
+
 def _print_addresses(settings: Settings) -> None:
     out = console()
     out.print("the stack is up:")
@@ -138,6 +200,6 @@ def main() -> None:
     """Run the command line; an error that people can mend is one line on stderr and exit code 1."""
     try:
         app()
-    except (StackError, SettingsError, ContractError) as error:
+    except LakehouseError as error:
         console().print(f"error: {error}", style="red", markup=False)
         sys.exit(1)

@@ -1,5 +1,7 @@
 """Errors of the command line; each message says what to do next."""
 
+from contracts import LakehouseError
 
-class StackError(RuntimeError):
+
+class StackError(LakehouseError):
     """Something about this machine or the local stack keeps a command from working."""

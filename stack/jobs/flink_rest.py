@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
+from contracts import LakehouseError
+
 REQUEST_TIMEOUT_S = 10
 SAVEPOINT_TIMEOUT_S = 300
 
@@ -16,11 +18,11 @@ ALIVE = frozenset({"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "RECONCIL
 """States of a job that still holds slots, or will again without our doing."""
 
 
-class FlinkUnavailableError(RuntimeError):
+class FlinkUnavailableError(LakehouseError):
     """The JobManager does not answer."""
 
 
-class SavepointError(RuntimeError):
+class SavepointError(LakehouseError):
     """A job could not be stopped with a savepoint."""
 
 

@@ -11,7 +11,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from contracts import families
+from contracts import LakehouseError, families
 from settings import Settings, load_settings
 from stack.jobs.checkpoints import newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
@@ -23,7 +23,7 @@ MAX_BACKOFF_S = 60.0
 logger = logging.getLogger("job-keeper")
 
 
-class SubmissionError(RuntimeError):
+class SubmissionError(LakehouseError):
     """The client that submits jobs failed."""
 
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from resources.kafka import ensure_topics
 from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from contracts import all_tables, families
 from resources.catalog import ensure_tables, open_catalog
+from resources.kafka import ensure_topics
 from settings import Settings
 from stack.errors import StackError
 from stack.jobs.operations import stop_jobs

@@ -20,7 +20,6 @@ from stack.errors import StackError
 
 LOCK_FILE = ROOT / "locks" / "jars.txt"
 PARALLEL_DOWNLOADS = 4
-CHUNK_BYTES = 1 << 20
 
 Advance = Callable[[int], None]
 """Told how many bytes arrived."""
@@ -157,6 +156,6 @@ def _download(client: httpx.Client, url: str, partial: Path, advance: Advance) -
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         with partial.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 advance(len(chunk))

@@ -15,6 +15,7 @@ def services(settings: Settings, java_home: Path) -> tuple[Service, ...]:
         redis.service(settings),
         flink.job_manager(settings, java_home),
         flink.task_manager(settings, java_home),
+        dagster.code_server(settings, java_home),
         dagster.webserver(settings, java_home),
         dagster.daemon(settings, java_home),
         api.service(settings),

@@ -1,11 +1,16 @@
-"""Dagster's webserver and daemon, with their state below ``<home>/dagster``."""
+"""Dagster's code server, webserver and daemon, with their state below ``<home>/dagster``."""
 
 import shutil
 from pathlib import Path
 
+import yaml
+
+from resources.dagster_client import LOCATION
 from settings import Settings
 from settings.model import ROOT
-from stack.local.http_probe import answers, get_json
+from stack.local.files import write_private
+from stack.local.http_probe import get_json
+from stack.local.local_env import is_free
 from stack.local.service import Service, Stage
 
 
@@ -18,8 +23,33 @@ def dagster_environment(settings: Settings, java_home: Path) -> dict[str, str]:
     }
 
 
+def code_server(settings: Settings, java_home: Path) -> Service:
+    """The process that holds the assets; a run is a child of it. One serves the webserver and the daemon."""
+    return Service(
+        name="dagster-code",
+        stage=Stage.APPLICATION,
+        command=(
+            str(settings.toolchain / "main" / "bin" / "dagster"),
+            "api",
+            "grpc",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(settings.ports.dagster_code),
+            "--module-name",
+            "lakehouse_assets.definitions",
+            "--location-name",
+            LOCATION,
+        ),
+        environment=dagster_environment(settings, java_home),
+        address=f"127.0.0.1:{settings.ports.dagster_code} (gRPC)",
+        ports=(settings.ports.dagster_code,),
+        is_ready=lambda: not is_free(settings.ports.dagster_code),
+    )
+
+
 def webserver(settings: Settings, java_home: Path) -> Service:
-    """The web interface and GraphQL endpoint."""
+    """The web interface and GraphQL endpoint; ready when it has loaded the assets."""
     return Service(
         name="dagster-webserver",
         stage=Stage.APPLICATION,
@@ -30,12 +60,12 @@ def webserver(settings: Settings, java_home: Path) -> Service:
             "--port",
             str(settings.ports.dagster),
             "--workspace",
-            str(ROOT / "workspace.yaml"),
+            str(_workspace_file(settings)),
         ),
         environment=dagster_environment(settings, java_home),
         address=settings.dagster_url,
         ports=(settings.ports.dagster,),
-        is_ready=lambda: answers(f"{settings.dagster_url}/server_info"),
+        is_ready=lambda: _location_is_loaded(settings),
     )
 
 
@@ -48,7 +78,7 @@ def daemon(settings: Settings, java_home: Path) -> Service:
             str(settings.toolchain / "main" / "bin" / "dagster-daemon"),
             "run",
             "--workspace",
-            str(ROOT / "workspace.yaml"),
+            str(_workspace_file(settings)),
         ),
         environment=dagster_environment(settings, java_home),
         address="no port of its own",
@@ -57,10 +87,26 @@ def daemon(settings: Settings, java_home: Path) -> Service:
 
 
 def prepare(settings: Settings) -> None:
-    """Put the instance configuration where ``DAGSTER_HOME`` must hold it."""
+    """Put the instance configuration where ``DAGSTER_HOME`` must hold it, and point at the code server."""
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
+    server = {"host": "127.0.0.1", "port": settings.ports.dagster_code, "location_name": LOCATION}
+    write_private(_workspace_file(settings), yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+
+
+def _workspace_file(settings: Settings) -> Path:
+    return settings.home / "conf" / "workspace.yaml"
+
+
+def _location_is_loaded(settings: Settings) -> bool:
+    query = "{workspaceOrError{... on Workspace{locationEntries{locationOrLoadError{__typename}}}}}"
+    body = get_json(f"{settings.dagster_url}/graphql?query={query}")
+    if not isinstance(body, dict) or not body.get("data"):
+        return False
+    entries = body["data"]["workspaceOrError"].get("locationEntries", [])
+    loaded = [entry["locationOrLoadError"] for entry in entries]
+    return bool(loaded) and all(entry and entry["__typename"] == "RepositoryLocation" for entry in loaded)
 
 
 def _daemons_are_healthy(settings: Settings) -> bool:

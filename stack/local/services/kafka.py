@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 from resources.kafka import is_reachable
-
 from settings import Settings
 from stack.errors import StackError
 from stack.local.files import write_private

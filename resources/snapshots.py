@@ -1,0 +1,132 @@
+"""What the snapshots of an Iceberg table tell: who committed, how much, how new; and the rows they added."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+
+import pyarrow as pa
+from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+
+from contracts import LakehouseError
+
+FLINK_CHECKPOINT = "flink.max-committed-checkpoint-id"
+FLINK_WATERMARK = "flink.watermark"
+
+
+class SnapshotMissingError(LakehouseError):
+    """A snapshot that was committed is not in the history of its table."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkCommit:
+    """One snapshot that a Flink job committed.
+
+    ``newest_event`` is the greatest event time of the rows it added, ``None`` if it added none. ``watermark``
+    is the one that Flink stored with the snapshot, where the sink was told to.
+    """
+
+    snapshot_id: int
+    sequence_number: int
+    committed_at: datetime
+    added_records: int
+    total_records: int
+    job_id: str
+    checkpoint_id: int
+    newest_event: datetime | None
+    watermark: datetime | None
+
+    @property
+    def lag(self) -> timedelta | None:
+        """How long after its newest event the commit came."""
+        return None if self.newest_event is None else self.committed_at - self.newest_event
+
+
+def flink_commits(table: IcebergTable, event_time: str, *, after: int, limit: int) -> list[FlinkCommit]:
+    """The first ``limit`` commits of Flink with a sequence number above ``after``, oldest first.
+
+    Sequence numbers only grow, so that nothing comes twice when snapshots expire or are rolled back. Commits of
+    others, such as compaction, are left out.
+    """
+    newer = takewhile(
+        lambda snapshot: (snapshot.sequence_number or 0) > after,
+        ancestors_of(table.current_snapshot(), table.metadata),
+    )
+    written = [snapshot for snapshot in newer if FLINK_CHECKPOINT in _summary(snapshot)]
+    return [_commit(table, snapshot, event_time) for snapshot in reversed(written[-limit:])]
+
+
+def find_snapshot(table: IcebergTable, name: str, value: str) -> Snapshot:
+    """The newest snapshot whose summary has ``value`` under ``name``.
+
+    Raises:
+        SnapshotMissingError: there is none.
+    """
+    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
+        if _summary(snapshot).get(name) == value:
+            return snapshot
+    raise SnapshotMissingError(
+        f"{'.'.join(table.name())} has no snapshot with {name} = {value}: rolled back or expired? Run again"
+    )
+
+
+def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> pa.Table:
+    """Rows that were appended up to ``within`` before the newest snapshot, at least those of the newest.
+
+    Older snapshots are left out once ``limit`` rows are reached. Rewritten rows are not new.
+    """
+    newest = table.current_snapshot()
+    if newest is None:
+        return table.scan(limit=0).to_arrow()
+    oldest, rows = newest, 0
+    for snapshot in ancestors_of(newest, table.metadata):
+        rows += int(_summary(snapshot).get("added-records", "0"))
+        if snapshot is not newest and (
+            rows > limit or newest.timestamp_ms - snapshot.timestamp_ms > within.total_seconds() * 1000
+        ):
+            break
+        oldest = snapshot
+    return table.incremental_append_scan(
+        from_snapshot_id_exclusive=oldest.parent_snapshot_id,
+        to_snapshot_id_inclusive=newest.snapshot_id,
+        limit=limit,
+    ).to_arrow()
+
+
+def _summary(snapshot: Snapshot) -> dict[str, str]:
+    return {} if snapshot.summary is None else snapshot.summary.additional_properties
+
+
+def _commit(table: IcebergTable, snapshot: Snapshot, event_time: str) -> FlinkCommit:
+    summary = _summary(snapshot)
+    watermark = summary.get(FLINK_WATERMARK)
+    return FlinkCommit(
+        snapshot_id=snapshot.snapshot_id,
+        sequence_number=snapshot.sequence_number or 0,
+        committed_at=_instant(snapshot.timestamp_ms),
+        added_records=int(summary.get("added-records", "0")),
+        total_records=int(summary.get("total-records", "0")),
+        job_id=summary.get("flink.job-id", ""),
+        checkpoint_id=int(summary[FLINK_CHECKPOINT]),
+        newest_event=_newest_event(table, snapshot, event_time),
+        watermark=None if watermark is None else _instant(int(watermark)),
+    )
+
+
+def _newest_event(table: IcebergTable, snapshot: Snapshot, event_time: str) -> datetime | None:
+    column = table.schema().find_field(event_time).field_id
+    bounds = [
+        # single-value serialization of the Iceberg specification, appendix D: microseconds, little-endian
+        int.from_bytes(entry.data_file.upper_bounds[column], "little", signed=True)
+        for manifest in snapshot.manifests(table.io)
+        if manifest.content == ManifestContent.DATA and manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(table.io)
+        # a merged manifest also lists files of earlier snapshots
+        if entry.status == ManifestEntryStatus.ADDED and column in (entry.data_file.upper_bounds or {})
+    ]
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=max(bounds)) if bounds else None
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,85 @@
+"""``./lakehouse test``: installs what only tests need, then runs the checks and the suites."""
+
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+
+from rich.console import Console
+
+from settings.model import ROOT
+from stack.toolchain.environments import add_development_packages, install_into
+from stack.toolchain.jars import fetch_jars
+
+STATIC_CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+)
+
+
+class Suite(StrEnum):
+    """Groups of tests, by what they need."""
+
+    UNIT = "unit"
+    INTEGRATION = "integration"
+    E2E = "e2e"
+
+
+def run_tests(
+    suite: Suite | None, toolchain: Path, console: Console, *, full: bool, pytest_arguments: list[str]
+) -> int:
+    """Run one suite, or the static checks and all suites; returns the exit code of the first that fails.
+
+    Args:
+        suite: which tests; ``None`` for all.
+        toolchain: folder of the environments.
+        console: where to say what is going on.
+        full: stream the whole of each data set of the end-to-end tests instead of a slice of the largest.
+        pytest_arguments: handed on to pytest.
+    """
+    _ensure_development_packages(toolchain)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if suite is None:
+        for check in STATIC_CHECKS:
+            console.print(f"$ {' '.join(check)}")
+            command: list[str | Path] = [toolchain / "main" / "bin" / check[0], *check[1:]]
+            if code := subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+                return code
+    if suite is not Suite.UNIT:
+        fetch_jars(toolchain, console)
+    if suite in {None, Suite.E2E}:
+        environment["LAKEHOUSE_TEST_DATA"] = str(_ensure_test_data(toolchain))
+    environment["LAKEHOUSE_TEST_FULL"] = "1" if full else ""
+    folder = ROOT / "tests" / suite if suite else ROOT / "tests"
+    arguments: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pytest",
+        folder,
+        "-v",
+        "--durations=15",
+        *pytest_arguments,
+    ]
+    return subprocess.run(arguments, cwd=ROOT, env=environment, check=False).returncode
+
+
+def _ensure_development_packages(toolchain: Path) -> None:
+    lock, stamp = ROOT / "locks" / "dev.txt", toolchain / "dev.lock"
+    if not _is_current(stamp, lock):
+        add_development_packages(lock, toolchain)
+        stamp.write_bytes(lock.read_bytes())
+
+
+def _ensure_test_data(toolchain: Path) -> Path:
+    lock, folder = ROOT / "locks" / "testdata.txt", toolchain / "testdata"
+    stamp = toolchain / "testdata.lock"
+    if not _is_current(stamp, lock):
+        install_into(folder, lock, toolchain)
+        stamp.write_bytes(lock.read_bytes())
+    return folder
+
+
+def _is_current(stamp: Path, lock: Path) -> bool:
+    return stamp.exists() and stamp.read_bytes() == lock.read_bytes()

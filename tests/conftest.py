@@ -1,0 +1,55 @@
+"""One running stack for the whole test session: real processes, free ports, a home folder of its own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from settings import Settings
+from settings.model import ROOT
+from stack.cli import toolchain_folder
+
+
+@pytest.fixture(scope="session")
+def stack_home() -> Iterator[Path]:
+    """A home folder with a short path (a Unix socket lives in it), removed afterwards."""
+    toolchain = toolchain_folder()
+    home = Path(tempfile.mkdtemp(prefix="lakehouse-test-"))
+    before = {name: os.environ.get(name) for name in ("LAKEHOUSE_HOME", "LAKEHOUSE_TOOLCHAIN")}
+    os.environ["LAKEHOUSE_HOME"] = str(home)
+    os.environ["LAKEHOUSE_TOOLCHAIN"] = str(toolchain)
+    yield home
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def settings(stack_home: Path) -> Iterator[Settings]:
+    """Settings of a stack that runs for the whole session."""
+    from stack.local import lifecycle
+    from stack.local.supervisor import Supervisor
+
+    # pytest hands over a stderr that it captures: the real one shows what a slow start is waiting for
+    with Path("/dev/stderr").open("a") as stderr:
+        console = Console(file=stderr, highlight=False, soft_wrap=True)
+        started = lifecycle.up(stack_home, toolchain_folder(), console, choose_ports=True)
+        try:
+            yield started
+        finally:
+            lifecycle.down(started, console)
+            left = [process.pid for process in Supervisor(started).orphans()]
+    assert not left, f"down left processes behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
