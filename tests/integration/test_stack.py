@@ -129,13 +129,14 @@ class Numbers:
     """Counts of a family's rows that lie in a simulated interval, read by DuckDB from what PyIceberg scans."""
 
     def __init__(self, settings: Settings, ledger: Ledger, start: datetime, end: datetime) -> None:
-        self._catalog = open_catalog(settings)
+        self._settings = settings
         self._family = ledger.family
         self._filter = f">= '{start.isoformat()}' and {{0}} < '{end.isoformat()}'"
 
     def table(self, identifier: str, column: str) -> pa.Table:
         condition = f"{column} {self._filter.format(column)}"
-        return self._catalog.load_table(identifier).scan(row_filter=condition).to_arrow()
+        # opened anew: a catalog that was away a moment ago is no reason to fail
+        return open_catalog(self._settings).load_table(identifier).scan(row_filter=condition).to_arrow()
 
     def bronze(self) -> tuple[int, int]:
         """Rows, and distinct places in Kafka."""

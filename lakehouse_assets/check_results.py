@@ -1,0 +1,60 @@
+"""From a quality report to what Dagster shows of a check."""
+
+import json
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from resources.quality import QualityReport
+
+CHECK_NAME = "contract"
+"""Name of the check of each table: the rows are as its contract says."""
+
+
+def check_result(report: "QualityReport", rows_checked: str) -> dg.AssetCheckResult:
+    """Result with one line for each expectation; ``rows_checked`` says which rows the report is about.
+
+    A value outside its valid range is a warning: a sensor measured it. A null in a required column or a key
+    that stands twice is an error: the pipeline made it.
+    """
+    failed = [finding for finding in report.findings if not finding.passed]
+    return dg.AssetCheckResult(
+        passed=report.passed,
+        severity=dg.AssetCheckSeverity.ERROR if report.critical else dg.AssetCheckSeverity.WARN,
+        description=f"{len(failed)} of {len(report.findings)} expectations failed on {report.rows} rows",
+        metadata={
+            "rows": report.rows,
+            "rows_checked": rows_checked,
+            "expectations": dg.MetadataValue.table(
+                records=[
+                    dg.TableRecord(
+                        {
+                            "expectation": finding.expectation,
+                            "columns": finding.columns,
+                            "passed": finding.passed,
+                            "severity": "error" if finding.critical else "warning",
+                            "observed": finding.observed,
+                            "unexpected": finding.unexpected_count,
+                            "failing_keys": json.dumps(finding.failing_keys),
+                        }
+                    )
+                    for finding in report.findings
+                ],
+                schema=REPORT_SCHEMA,
+            ),
+        },
+    )
+
+
+REPORT_SCHEMA = dg.TableSchema(
+    columns=[
+        dg.TableColumn("expectation"),
+        dg.TableColumn("columns"),
+        dg.TableColumn("passed", "bool"),
+        dg.TableColumn("severity"),
+        dg.TableColumn("observed"),
+        dg.TableColumn("unexpected", "int", description="Number of rows that failed"),
+        dg.TableColumn("failing_keys", description="Keys of up to 20 rows that failed, as JSON"),
+    ]
+)

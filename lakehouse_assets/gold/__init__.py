@@ -1,0 +1,1 @@
+"""Tables that Spark recomputes a day at a time."""

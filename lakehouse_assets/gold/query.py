@@ -1,0 +1,82 @@
+"""Spark SQL of a window table, generated from its contract."""
+
+from datetime import datetime
+
+from contracts import Aggregate, Aggregation, Column, ContractError, Table
+from contracts.tables import EVENT_COLUMNS, KAFKA_COLUMNS
+
+AGGREGATES = {
+    Aggregate.COUNT: "count({0})",
+    Aggregate.MIN: "min({0})",
+    Aggregate.MAX: "max({0})",
+    Aggregate.MEAN: "avg({0})",
+    # of two readings of the same instant the later arrival stands
+    Aggregate.LAST: (
+        "max_by({0}, struct(event_time, kafka_offset, kafka_partition)) FILTER (WHERE {0} IS NOT NULL)"
+    ),
+}
+IDENTITY_COLUMNS = (
+    *(column.name for column in EVENT_COLUMNS if not column.nullable),
+    *(column.name for column in KAFKA_COLUMNS if column.name != "kafka_time"),
+)
+"""What tells an event and its copies apart."""
+
+
+def events_query(declared: Table, source: str, start: datetime, end: datetime) -> str:
+    """Select the events of ``[start, end)`` from ``source`` with the columns that ``declared`` needs."""
+    needed = (c.aggregation.column for c in declared.columns if c.aggregation is not None)
+    columns = dict.fromkeys((*IDENTITY_COLUMNS, *needed))
+    return f"SELECT {', '.join(columns)} FROM {source} WHERE {time_range('event_time', start, end)}"  # noqa: S608
+
+
+def windows_query(declared: Table, events: str) -> str:
+    """Aggregate the view ``events`` to the rows of ``declared``.
+
+    Of the copies of an event, which share ``event_id``, the first to arrive counts. Copies are looked for
+    within a day, so that a day's result does not depend on which other days are computed with it.
+
+    Raises:
+        ContractError: ``declared`` is no window table, or has a column that says nothing of its origin.
+    """
+    if declared.tile is None:
+        raise ContractError(f"table {declared.identifier} has no tile: its rows are not windows")
+    columns = ",\n  ".join(f"{_expression(declared, column)} AS {column.name}" for column in declared.columns)
+    seconds = int(declared.tile.total_seconds())
+    return f"""
+SELECT
+  {columns}
+FROM (
+  SELECT *, row_number() OVER (
+    PARTITION BY event_id, to_date(event_time) ORDER BY kafka_partition, kafka_offset
+  ) AS copy
+  FROM {events}
+)
+WHERE copy = 1
+GROUP BY {", ".join(_group_columns(declared))}, window(event_time, '{seconds} seconds')
+"""  # noqa: S608
+
+
+def time_range(column: str, start: datetime, end: datetime) -> str:
+    """Condition that ``column`` lies in ``[start, end)``."""
+    return f"{column} >= {_literal(start)} AND {column} < {_literal(end)}"
+
+
+def _literal(instant: datetime) -> str:
+    return f"TIMESTAMP '{instant.isoformat(sep=' ')}'"
+
+
+def _group_columns(declared: Table) -> tuple[str, ...]:
+    return tuple(name for name in declared.key if name != declared.event_time)
+
+
+def _expression(declared: Table, column: Column) -> str:
+    match column:
+        case Column(aggregation=Aggregation(function, source)):
+            return AGGREGATES[function].format(source)
+        case Column(name="window_start"):
+            return "window.start"
+        case Column(name="window_end"):
+            return "window.end"
+        case Column(name=name) if name in _group_columns(declared):
+            return name
+    raise ContractError(f"{declared.identifier}.{column.name} has neither an aggregation nor a place in the key")

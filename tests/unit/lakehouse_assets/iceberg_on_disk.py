@@ -1,0 +1,44 @@
+"""Real Iceberg tables on the local disk, so that no service is needed."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+
+from contracts import ColumnType, Table, all_tables
+from resources.catalog import ensure_tables
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def open_disk_catalog(folder: Path) -> Catalog:
+    catalog = SqlCatalog("disk", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
+    ensure_tables(catalog, all_tables(), commit_retries=10)
+    return catalog
+
+
+def plausible_row(declared: Table, number: int) -> dict[str, Any]:
+    """A row that meets the contract; ``number`` makes its key unique and its time grow by a second."""
+    values: dict[ColumnType, Callable[[], Any]] = {
+        ColumnType.STRING: lambda: f"s{number}",
+        ColumnType.BOOLEAN: lambda: True,
+        ColumnType.INT: lambda: number,
+        ColumnType.LONG: lambda: number,
+        ColumnType.DOUBLE: lambda: 1.0,
+        ColumnType.TIMESTAMP: lambda: START + timedelta(seconds=number),
+    }
+    row = {column.name: values[column.type]() for column in declared.columns}
+    for column in declared.columns:
+        if column.minimum is not None and row[column.name] < column.minimum:
+            row[column.name] = type(row[column.name])(column.minimum)
+        if column.maximum is not None and row[column.name] > column.maximum:
+            row[column.name] = type(row[column.name])(column.maximum)
+    return row
+
+
+def arrow_rows(catalog: Catalog, declared: Table, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=catalog.load_table(declared.identifier).schema().as_arrow())

@@ -1,0 +1,134 @@
+"""Great Expectations suites from contracts, run on rows with known faults."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from dagster._core.errors import DagsterAssetCheckFailedError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from iceberg_on_disk import START, arrow_rows, plausible_row
+from pyiceberg.catalog import Catalog
+
+from contracts import Table, all_tables, table
+from lakehouse_assets.check_results import check_result
+from lakehouse_assets.definitions import defs
+from resources.quality import MAX_FAILING_KEYS, Finding, QualityReport, validate
+
+GOLD = table("gold.traffic_hourly")
+ROWS = 40
+
+
+def as_arrow(rows: list[dict[str, Any]]) -> pa.Table:
+    """Without a schema, so that a required column may hold a null."""
+    return pa.Table.from_pylist(rows)
+
+
+def finding(report: QualityReport, expectation: str, columns: str) -> Finding:
+    [found] = [f for f in report.findings if (f.expectation, f.columns) == (expectation, columns)]
+    return found
+
+
+@pytest.mark.parametrize("declared", all_tables(), ids=lambda declared: declared.identifier)
+def test_rows_that_meet_the_contract_pass(declared: Table) -> None:
+    report = validate(declared, as_arrow([plausible_row(declared, number) for number in range(ROWS)]))
+    assert [f for f in report.findings if not f.passed] == []
+    assert report.rows == ROWS
+    required = {column.name for column in declared.columns if not column.nullable}
+    assert {f.columns for f in report.findings if f.expectation.endswith("not_be_null")} == required
+
+
+def test_no_rows_break_no_expectation(disk_catalog: Catalog) -> None:
+    assert validate(GOLD, arrow_rows(disk_catalog, GOLD, [])).passed
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    nulls=st.sets(st.integers(0, ROWS - 1)),
+    too_high=st.sets(st.integers(0, ROWS - 1)),
+    copied=st.sets(st.integers(0, ROWS - 1)),
+)
+def test_each_fault_is_counted(nulls: set[int], too_high: set[int], copied: set[int]) -> None:
+    rows = [plausible_row(GOLD, number) for number in range(ROWS)]
+    for number in nulls:
+        rows[number]["window_end"] = None
+    for number in too_high:
+        rows[number]["occupancy_ratio_max"] = 1.001
+    # a copy carries the faults of its row too
+    rows += [rows[number] for number in sorted(copied)]
+    report = validate(GOLD, as_arrow(rows))
+
+    null_count = sum(row["window_end"] is None for row in rows)
+    high_count = sum(row["occupancy_ratio_max"] > 1 for row in rows)
+    null_finding = finding(report, "expect_column_values_to_not_be_null", "window_end")
+    high_finding = finding(report, "expect_column_values_to_be_between", "occupancy_ratio_max")
+    copy_finding = finding(report, "expect_compound_columns_to_be_unique", "sensor_id, window_start")
+    assert null_finding.unexpected_count == null_count
+    assert high_finding.unexpected_count == high_count
+    assert copy_finding.unexpected_count == 2 * len(copied)
+    assert len(high_finding.failing_keys) == min(high_count, MAX_FAILING_KEYS)
+    assert {key["sensor_id"] for key in high_finding.failing_keys} <= {f"s{number}" for number in too_high}
+    assert {key["sensor_id"] for key in copy_finding.failing_keys} <= {f"s{number}" for number in copied}
+    assert report.passed == (not (nulls or too_high or copied))
+    assert report.critical == bool(nulls or copied)
+    expected = dg.AssetCheckSeverity.ERROR if nulls or copied else dg.AssetCheckSeverity.WARN
+    assert check_result(report, "these").severity == expected
+
+
+def test_a_missing_column_is_an_error() -> None:
+    rows = [plausible_row(GOLD, 1)]
+    del rows[0]["zone"]
+    report = validate(GOLD, as_arrow(rows))
+    assert report.critical
+    assert not finding(report, "expect_table_columns_to_match_set", "").passed
+
+
+def test_the_check_of_a_streaming_table_looks_at_what_was_appended(disk_catalog: Catalog) -> None:
+    declared = table("silver.weather_1m")
+    rows = [plausible_row(declared, number) for number in range(ROWS)]
+    rows[7]["humidity_pct_mean"] = 130.0
+    disk_catalog.load_table(declared.identifier).append(arrow_rows(disk_catalog, declared, rows))
+    outcome = run_check(disk_catalog, "silver__weather_1m_contract")
+    assert not outcome.passed
+    assert outcome.severity == dg.AssetCheckSeverity.WARN
+    assert outcome.metadata["rows"].value == ROWS
+    expectations = outcome.metadata["expectations"]
+    assert isinstance(expectations, dg.TableMetadataValue)
+    failed = [record.data for record in expectations.records if not record.data["passed"]]
+    assert [(record["columns"], record["unexpected"]) for record in failed] == [("humidity_pct_mean", 1)]
+    assert '"sensor_id": "s7"' in failed[0]["failing_keys"]
+
+
+def test_the_check_of_a_gold_table_looks_at_the_days_of_the_run(disk_catalog: Catalog) -> None:
+    rows = [plausible_row(GOLD, number) for number in range(ROWS)]
+    disk_catalog.load_table(GOLD.identifier).append(arrow_rows(disk_catalog, GOLD, rows))
+    name = "gold__traffic_hourly_contract"
+    assert run_check(disk_catalog, name, {"dagster/partition": f"{START:%Y-%m-%d}"}).metadata["rows"].value == ROWS
+    assert run_check(disk_catalog, name, {"dagster/partition": "2024-03-02"}).metadata["rows"].value == 0
+    days = {
+        "dagster/asset_partition_range_start": "2024-02-20",
+        "dagster/asset_partition_range_end": "2024-03-05",
+    }
+    assert run_check(disk_catalog, name, days).metadata["rows"].value == ROWS
+
+
+def test_a_broken_key_stops_what_comes_after(disk_catalog: Catalog) -> None:
+    rows = [plausible_row(GOLD, 3), plausible_row(GOLD, 3)]
+    disk_catalog.load_table(GOLD.identifier).append(arrow_rows(disk_catalog, GOLD, rows))
+    with pytest.raises(DagsterAssetCheckFailedError, match="gold/traffic_hourly"):
+        run_check(disk_catalog, "gold__traffic_hourly_contract", {"dagster/partition": f"{START:%Y-%m-%d}"})
+
+
+def run_check(catalog: Catalog, name: str, tags: dict[str, str] | None = None) -> dg.AssetCheckEvaluation:
+    [check] = [c for c in defs.asset_checks or () if isinstance(c, dg.AssetChecksDefinition) and c.op.name == name]
+    job = dg.Definitions(
+        assets=defs.assets,
+        asset_checks=[check],
+        jobs=[dg.define_asset_job("only", dg.AssetSelection.checks(check))],
+        resources={"catalog": catalog, "settings": None, "spark": None},
+    ).resolve_job_def("only")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, tags=tags)
+        [evaluation] = result.get_asset_check_evaluations()
+        return evaluation
