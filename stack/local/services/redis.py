@@ -37,6 +37,8 @@ def prepare(settings: Settings) -> None:
         'save ""',
         "appendonly no",
         "maxmemory 256mb",
+        # a title of its own would overwrite the environment that marks the process as one of this stack
+        "set-proc-title no",
     )
     write_private(settings.home / "conf" / "redis.conf", "\n".join(lines) + "\n")
 
