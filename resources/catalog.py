@@ -15,6 +15,8 @@ from settings import Settings
 WRITE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
+    # every open file reserves a page: a load of years of history has thousands of partitions open at once
+    "write.parquet.page-size-bytes": str(64 << 10),
     # an always-on job makes thousands of snapshots a day; their metadata must not pile up
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",

@@ -13,7 +13,6 @@ from rich.table import Table
 from contracts import LakehouseError
 from settings import Settings, load_settings
 from settings.model import home_folder
-from sources.commands import replay, simulate
 from stack.errors import StackError
 
 app = typer.Typer(
@@ -134,10 +133,6 @@ def logs(
         return
 
 
-app.command()(simulate)
-app.command()(replay)
-
-
 @app.command()
 def demo(  # noqa: PLR0917 the signature is the command line
     once: Annotated[
@@ -196,8 +191,20 @@ def _print_addresses(settings: Settings) -> None:
     out.print(f"  Kafka    {settings.kafka_bootstrap_servers}")
 
 
+def _register_sources() -> None:
+    from sources.commands import replay, simulate
+
+    app.command()(simulate)
+    app.command()(replay)
+
+
 def main() -> None:
     """Run the command line; an error that people can mend is one line on stderr and exit code 1."""
+    # their imports (NumPy, Arrow, the Kafka client) take longer than most other commands
+    if not {*sys.argv[1:2]} & {
+        command.callback.__name__ for command in app.registered_commands if command.callback
+    }:
+        _register_sources()
     try:
         app()
     except LakehouseError as error:

@@ -60,7 +60,10 @@ def submit(family: Family, settings: Settings, *, restore_from: str | None) -> s
     environment.execute_sql(sql.create_catalog(catalog_options(settings)))
     environment.execute_sql(
         sql.create_source(
-            family, bootstrap_servers=settings.kafka_bootstrap_servers, idle_timeout_s=IDLE_TIMEOUT_S
+            family,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            idle_timeout_s=IDLE_TIMEOUT_S,
+            parallelism=settings.flink_parallelism + 1,
         )
     )
     environment.execute_sql(sql.create_valid_view())

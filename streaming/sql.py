@@ -55,12 +55,17 @@ def create_catalog(properties: Mapping[str, str]) -> str:
     return f"CREATE CATALOG {CATALOG} WITH (\n  {_options(options)}\n)"
 
 
-def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int) -> str:
+def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int, parallelism: int) -> str:
     """Declare the family's topic as a table with a watermark.
 
     A rowtime attribute has at most milliseconds in Flink SQL, so the watermark is on a column of its own and
     ``event_time`` keeps its microseconds. ``ignore-parse-errors`` turns a field that cannot be parsed into null
     and a record that cannot be parsed into nothing: neither stops the job.
+
+    ``parallelism`` must differ from that of the rest of the job. The JSON format hands a row on from within the
+    ``try`` whose ``catch (Throwable)`` is what ``ignore-parse-errors`` means
+    (``JsonParserRowDataDeserializationSchema`` of Flink 2.1): where a sink is chained to the source, an error of
+    the sink is swallowed and the row is lost. Operators of different parallelism are never chained.
     """
     columns = [f"`{column.name}` {FLINK_TYPES[column.type]}" for column in event_columns(family)]
     columns += [f"`{column.name}` {_KAFKA_METADATA[column.name]}" for column in KAFKA_COLUMNS]
@@ -72,6 +77,7 @@ def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int
         "properties.bootstrap.servers": bootstrap_servers,
         "properties.group.id": f"lakehouse-{family.name}",
         "scan.startup.mode": "earliest-offset",
+        "scan.parallelism": str(parallelism),
         "scan.watermark.idle-timeout": f"{idle_timeout_s} s",
         "value.format": "json",
         "value.json.ignore-parse-errors": "true",

@@ -103,6 +103,15 @@ def test_secrets_are_for_the_owner_only(settings: Settings) -> None:
         assert secret not in log.read_text(errors="replace"), log
 
 
+def test_no_sink_is_chained_to_a_source(settings: Settings) -> None:
+    """Flink's JSON format swallows the errors of operators that run in the source's own task."""
+    for job in status(settings).jobs:
+        plan = httpx.get(f"{settings.flink_url}/jobs/{job.job_id}").json()
+        sources = [vertex["name"] for vertex in plan["vertices"] if vertex["name"].startswith("Source:")]
+        assert sources
+        assert [name for name in sources if "->" in name] == []
+
+
 def test_a_second_up_changes_nothing(settings: Settings) -> None:
     before = {entry.name: entry.pid for entry in status(settings).services}
     lifecycle.up(settings.home, settings.toolchain, QUIET)

@@ -93,7 +93,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
-    slots = len(families()) * settings.flink_parallelism
+    slots = len(families()) * (settings.flink_parallelism + 1)
     return {
         "jobmanager.rpc.address": "127.0.0.1",
         "jobmanager.rpc.port": settings.ports.flink_rpc,
@@ -107,6 +107,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.managed.fraction": 0.15,
         "taskmanager.memory.network.max": "128m",
         "taskmanager.numberOfTaskSlots": slots,
+        # out of memory in the JSON format would otherwise count as a parse error and drop the record
+        "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
         "rest.port": settings.ports.flink,
