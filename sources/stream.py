@@ -90,6 +90,7 @@ def stream(
             active = [lane for lane in active if lane.load()]
     finally:
         producer.finish(stop.is_set, report)
+        report(last=True)
     return not active
 
 
@@ -109,14 +110,18 @@ def _send_due(producer: EventProducer, lane: Lane, limit: float) -> int:
     return count
 
 
-def _throttled(progress: Progress, producer: EventProducer, accounts: list[Deliveries]) -> Callable[[], None]:
-    last = 0.0
+class _Report(Protocol):
+    def __call__(self, *, last: bool = False) -> None: ...
 
-    def report() -> None:
-        nonlocal last
-        if time.monotonic() - last < _LONGEST_WAIT_S:
+
+def _throttled(progress: Progress, producer: EventProducer, accounts: list[Deliveries]) -> _Report:
+    reported_at = 0.0
+
+    def report(*, last: bool = False) -> None:
+        nonlocal reported_at
+        if not last and time.monotonic() - reported_at < _LONGEST_WAIT_S:
             return
-        last = time.monotonic()
+        reported_at = time.monotonic()
         progress(
             sent=sum(account.sent for account in accounts),
             acknowledged=sum(account.acknowledged for account in accounts),

@@ -206,7 +206,7 @@ def main() -> None:
     }:
         _register_sources()
     try:
-        app()
+        app(prog_name="./lakehouse")
     except LakehouseError as error:
         console().print(f"error: {error}", style="red", markup=False)
         sys.exit(1)

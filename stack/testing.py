@@ -52,12 +52,12 @@ def run_tests(
     if suite in {None, Suite.E2E}:
         environment["LAKEHOUSE_TEST_DATA"] = str(_ensure_test_data(toolchain))
     environment["LAKEHOUSE_TEST_FULL"] = "1" if full else ""
-    folder = ROOT / "tests" / suite if suite else ROOT / "tests"
+    folders = [ROOT / "tests" / name for name in ([suite] if suite else Suite)]
     arguments: list[str | Path] = [
         sys.executable,
         "-m",
         "pytest",
-        folder,
+        *folders,
         "-v",
         "--durations=15",
         *pytest_arguments,

@@ -12,7 +12,7 @@ from resources.catalog import open_catalog
 from settings import Settings
 from sources.interrupt import stoppable
 from sources.ledger import Ledger
-from sources.replay.run import ReplayOptions, run_replay
+from sources.replay import ReplayOptions, dry_run, run_replay
 from sources.simulate.run import SimulationOptions, expected_records, run_simulation
 from stack.demo.follow import FamilyResult, Follower
 from stack.demo.progress import source_progress
@@ -49,6 +49,8 @@ def run_demo(
         StackError: the stack does not start, or a layer does not get its rows in time.
         SourceError: the input cannot be used.
     """
+    if own is not None:
+        dry_run(_replay_options(own))  # what is wrong with the input is told before anything starts
     settings = lifecycle.up(home, toolchain, console, choose_ports=choose_ports)
     try:
         follower = Follower(settings, open_catalog(settings), console)
@@ -68,9 +70,8 @@ def _stream(
     settings: Settings, follower: Follower, console: Console, own: DemoInput | None
 ) -> tuple[list[Ledger], datetime | None]:
     if own is not None:
-        options = ReplayOptions(path=own.file, family=family(own.family), mapping=own.mapping)
         with source_progress(console, f"streaming {own.file.name}", None) as progress:
-            return [run_replay(options, settings, progress)], None
+            return [run_replay(_replay_options(own), settings, progress)], None
     now = datetime.now(UTC).replace(microsecond=0)
     # events that lie before those of an earlier run would be late, and so not in the windows
     start = max(now - HISTORY, follower.next_free_minute() or now - HISTORY)
@@ -80,6 +81,10 @@ def _stream(
     else:
         ledgers = _stream_history(start, now, settings, follower, console)
     return ledgers, _closed_until(ledgers)
+
+
+def _replay_options(own: DemoInput) -> ReplayOptions:
+    return ReplayOptions(path=own.file, family=family(own.family), mapping=own.mapping)
 
 
 def _stream_history(
