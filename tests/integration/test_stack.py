@@ -220,7 +220,8 @@ def test_windows_equal_their_recomputation_from_bronze(settings: Settings) -> No
     differing = connection.execute("""
         WITH wanted AS (
             SELECT sensor_id, count(*) AS n, count(voltage_v) AS c, min(voltage_v) AS lo, max(voltage_v) AS hi,
-                round(avg(voltage_v), 9) AS mean, last(voltage_v ORDER BY kafka_offset) FILTER (WHERE voltage_v IS NOT NULL) AS final
+                round(avg(voltage_v), 9) AS mean,
+                last(voltage_v ORDER BY kafka_offset) FILTER (WHERE voltage_v IS NOT NULL) AS final
             FROM bronze GROUP BY sensor_id
         ), found AS (
             SELECT sensor_id, event_count, voltage_v_count, voltage_v_min, voltage_v_max,

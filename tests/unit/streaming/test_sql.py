@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from streaming import sql
 
-
 DATABASE = duckdb.connect()
 
 
