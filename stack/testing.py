@@ -52,12 +52,12 @@ def run_tests(
     if suite in {None, Suite.E2E}:
         environment["LAKEHOUSE_TEST_DATA"] = str(_ensure_test_data(toolchain))
     environment["LAKEHOUSE_TEST_FULL"] = "1" if full else ""
-    folders = [ROOT / "tests" / name for name in ([suite] if suite else Suite)]
+    folder = ROOT / "tests" / suite if suite else ROOT / "tests"
     arguments: list[str | Path] = [
         sys.executable,
         "-m",
         "pytest",
-        *folders,
+        folder,
         "-v",
         "--durations=15",
         *pytest_arguments,
