@@ -88,7 +88,16 @@ def newest_event_time(catalog: Catalog, bronze: Table) -> datetime | None:
 
 
 def api_rows(settings: Settings, table: Table, interval: Interval) -> int:
-    """Rows that the API returns for the interval, up to its limit for one answer."""
+    """Rows that the API returns for the interval; halved where one answer cannot hold them."""
+    found = _rows_of_one_answer(settings, table, interval)
+    if found < settings.api_max_rows:
+        return found
+    middle = interval.start + (interval.end - interval.start) / 2
+    halves = (Interval(interval.start, middle), Interval(middle, interval.end))
+    return sum(api_rows(settings, table, half) for half in halves)
+
+
+def _rows_of_one_answer(settings: Settings, table: Table, interval: Interval) -> int:
     response = httpx.get(
         f"{settings.api_url}/v1/tables/{table.identifier}/rows",
         params={
