@@ -1,5 +1,5 @@
 """The one settings class: everything that differs between a laptop and a cluster, read from the environment."""
 
-from settings.model import Environment, Settings, SettingsError, load_settings
+from settings.model import Settings, SettingsError, load_settings
 
-__all__ = ["Environment", "Settings", "SettingsError", "load_settings"]
+__all__ = ["Settings", "SettingsError", "load_settings"]

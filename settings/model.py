@@ -1,7 +1,6 @@
 """Settings of the platform: environment variables ``LAKEHOUSE_*``, locally also ``<home>/local.env``."""
 
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -14,15 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder that the packages are installed in."""
 
 
+SHORTEST_SECRET = 16
+"""Characters; what people type in a hurry is shorter."""
+
+
 class SettingsError(LakehouseError):
     """A setting is missing or wrong; the message names its environment variable."""
-
-
-class Environment(StrEnum):
-    """Where the platform runs; secrets are generated only locally."""
-
-    LOCAL = "local"
-    CLUSTER = "cluster"
 
 
 class LocalPorts(BaseModel):
@@ -62,7 +58,6 @@ class Settings(BaseSettings):
 
     home: Path
     toolchain: Path
-    environment: Environment = Environment.LOCAL
 
     ports: LocalPorts = LocalPorts()
 
@@ -102,10 +97,9 @@ class Settings(BaseSettings):
 
     @field_validator("s3_access_key", "s3_secret_key", "redis_password", "api_key")
     @classmethod
-    def _refuse_placeholders(cls, secret: SecretStr) -> SecretStr:
-        value = secret.get_secret_value()
-        if len(value) < 16 or value.lower() in {"changeme-changeme", "placeholder-secret"}:
-            raise ValueError("a secret has at least 16 characters")
+    def _refuse_short_secrets(cls, secret: SecretStr) -> SecretStr:
+        if len(secret.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"a secret has at least {SHORTEST_SECRET} characters")
         return secret
 
     @model_validator(mode="after")

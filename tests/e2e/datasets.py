@@ -6,7 +6,7 @@ below and aggregates.
 
 import lzma
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -28,7 +28,6 @@ class Dataset:
     events: str
     rejected: str
     slice_rows: int | None = None
-    csv_options: dict[str, str] = field(default_factory=dict)
 
 
 WEATHER = Dataset(

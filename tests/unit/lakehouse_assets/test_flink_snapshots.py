@@ -173,12 +173,13 @@ class AnyOrder(RuleBasedStateMachine):
     def expire_what_is_reported(self) -> None:
         table = self.stream.catalog.load_table(BRONZE.identifier)
         reported = self.stream.reported()
-        old = [
-            snapshot.snapshot_id
-            for snapshot in table.snapshots()[:-1]
-            if snapshot.summary
-            and int(snapshot.summary.get("flink.max-committed-checkpoint-id") or 0) <= max(reported, default=0)
-        ]
+        old = []
+        for snapshot in table.snapshots()[:-1]:
+            # expiry goes by age: nothing behind a commit that is not reported yet
+            summary = snapshot.summary
+            if summary and int(summary.get("flink.max-committed-checkpoint-id") or 0) > max(reported, default=0):
+                break
+            old.append(snapshot.snapshot_id)
         if old:
             table.maintenance.expire_snapshots().by_ids(old).commit()
 
