@@ -14,7 +14,7 @@ from api.health.router import router as health_router
 from api.problems import InvalidParameter, Problem, handle_problems
 from api.rows.router import rows_router
 from api.tables.router import router as tables_router
-from contracts import all_tables
+from contracts import served_tables
 from resources.catalog import open_catalog
 from settings import Settings, load_settings
 
@@ -46,7 +46,7 @@ def create_app(
         SettingsError: ``settings`` are left out and the environment does not give them.
     """
     configured = settings or load_settings()
-    served = tuple(table for table in all_tables() if table.served)
+    served = served_tables()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

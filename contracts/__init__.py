@@ -20,8 +20,16 @@ from contracts.model import (
     Transform,
     Writer,
 )
-from contracts.registry import all_tables, families, family, table
-from contracts.tables import bronze_events, family_tables, gold_hourly, silver_1m
+from contracts.registry import all_tables, families, family, served_tables, table
+from contracts.tables import (
+    bronze_events,
+    dead_letters,
+    family_tables,
+    gold_hourly,
+    late_events,
+    silver_1m,
+    silver_5m,
+)
 
 __all__ = [
     "Aggregate",
@@ -41,10 +49,14 @@ __all__ = [
     "Writer",
     "all_tables",
     "bronze_events",
+    "dead_letters",
     "families",
     "family",
     "family_tables",
     "gold_hourly",
+    "late_events",
+    "served_tables",
     "silver_1m",
+    "silver_5m",
     "table",
 ]

@@ -17,6 +17,7 @@ class ColumnType(StrEnum):
     DOUBLE = "double"
     TIMESTAMP = "timestamp"
     """An instant in UTC with microseconds (Iceberg ``timestamptz``)."""
+    BINARY = "binary"
 
 
 class Aggregate(StrEnum):
@@ -41,6 +42,8 @@ class Writer(StrEnum):
     """Engine that writes a table; no table has two."""
 
     FLINK = "flink"
+    COLLECTOR = "collector"
+    """The service that fetches what Flink could not read, see :mod:`dead_letters`."""
     SPARK = "spark"
 
 
@@ -183,6 +186,16 @@ class Family:
     """How far behind the newest event of its partition an event may be and still be on time."""
     reporting_interval: timedelta = timedelta(seconds=10)
     """How often one sensor reports."""
+    max_clock_ahead: timedelta = timedelta(minutes=1)
+    """How far ahead of the broker's time an event may be; one that is further ahead would push the watermark."""
+    deduplication_ttl: timedelta = timedelta(hours=1)
+    """How long after an event its duplicate is recognised in the stream (gold recognises it within its day)."""
+    stale_after: timedelta = timedelta(minutes=15)
+    """Age at which a reading is no longer the latest of its sensor but the sign of a silent sensor."""
+    schema_versions: tuple[int, ...] = (1,)
+    """Values of ``schema_version`` in an event that the columns here are right for."""
+    max_event_bytes: int = 65_536
+    """Size of the largest event, in bytes of its JSON."""
     freshness: Freshness = field(
         default_factory=lambda: Freshness(warn_after=timedelta(minutes=5), fail_after=timedelta(minutes=15))
     )
@@ -195,3 +208,8 @@ class Family:
     def topic(self) -> str:
         """Kafka topic that the sensors of this family publish to."""
         return f"sensors.{self.name}"
+
+    @property
+    def hot_topic(self) -> str:
+        """Compacted Kafka topic with the newest reading of each sensor and the running aggregates of each zone."""
+        return f"hot.{self.name}"

@@ -7,7 +7,7 @@ from functools import cache
 import contracts.sensor_families
 from contracts.errors import ContractError
 from contracts.model import Family, Table
-from contracts.tables import family_tables
+from contracts.tables import city_tables, family_tables
 
 
 @cache
@@ -42,8 +42,13 @@ def family(name: str) -> Family:
 
 @cache
 def all_tables() -> tuple[Table, ...]:
-    """All tables of all families, upstream before downstream."""
-    return tuple(declared for member in families() for declared in family_tables(member))
+    """All tables, upstream before downstream."""
+    return (*(declared for member in families() for declared in family_tables(member)), *city_tables(families()))
+
+
+def served_tables() -> tuple[Table, ...]:
+    """The tables that the API serves."""
+    return tuple(declared for declared in all_tables() if declared.served)
 
 
 def table(identifier: str) -> Table:

@@ -1,6 +1,7 @@
 """The tables of a family, derived from its measures."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from contracts.model import (
     Aggregate,
@@ -42,8 +43,34 @@ KAFKA_COLUMNS = (
 )
 """Where an event came from; with them exactly-once can be shown by arithmetic."""
 
+SCHEMA_VERSION = Column(
+    "schema_version",
+    ColumnType.INT,
+    "Version of the event's layout; absent in the first",
+    nullable=True,
+    minimum=1,
+)
+"""What an event may carry to say how it is to be read; no table keeps it."""
+
+EARLIEST_EVENT_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+"""An earlier time is a clock that was never set."""
+
+CITY = "city"
+"""Stands where a family does in tables that hold all families."""
+
+SLIDE = timedelta(minutes=1)
+"""How far apart the sliding windows of ``<family>_5m`` start."""
+
 ROLL_UPS = (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN, Aggregate.LAST)
 """Aggregates of each measure in a window, beside the count of its values."""
+
+_WINDOW_BOUNDS = (
+    Column("window_start", ColumnType.TIMESTAMP, "Start of the window, inclusive"),
+    Column("window_end", ColumnType.TIMESTAMP, "End of the window, exclusive"),
+)
+
+_NEVER_STALE = Freshness(warn_after=timedelta(days=365), fail_after=timedelta(days=366))
+"""For tables that hold what went wrong: no news is good news."""
 
 _ROLL_UP_MEANING = {
     Aggregate.MIN: "Smallest",
@@ -107,9 +134,104 @@ def gold_hourly(family: Family) -> Table:
     )
 
 
+def silver_5m(family: Family) -> Table:
+    """Sliding five-minute windows per zone, one each minute."""
+    columns = (
+        Column("zone", ColumnType.STRING, "Zone of the sensors; null where events name none", nullable=True),
+        *_WINDOW_BOUNDS,
+        Column(
+            "event_count", ColumnType.LONG, "Events of the zone in the window", unit="1", minimum=1,
+            aggregation=Aggregation(Aggregate.COUNT, "event_id"),
+        ),
+        *(
+            column
+            for measure in family.measures
+            for column in _roll_ups(measure, (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN), last_by="")
+        ),
+    )  # fmt: skip
+    return Table(
+        layer=Layer.SILVER,
+        name=f"{family.name}_5m",
+        family=family.name,
+        description=f"One row per zone with {family.name} events and minute: the five minutes that end with it",
+        columns=columns,
+        key=("zone", "window_start"),
+        event_time="window_start",
+        partitioning=(PartitionField("window_start", Transform.DAY),),
+        sort_order=("zone", "window_start"),
+        writer=Writer.FLINK,
+        derived_from=(f"topic:{family.topic}",),
+        freshness=family.freshness,
+        owners=family.owners,
+        tile=timedelta(minutes=5),
+    )
+
+
+def late_events(families: Sequence[Family]) -> Table:
+    """Events of all families that came after their one-minute window was closed."""
+    return Table(
+        layer=Layer.SILVER,
+        name="late_events",
+        family=CITY,
+        description="Events that came after their windows were closed: in bronze, but in no window",
+        columns=(
+            Column("family", ColumnType.STRING, "Family of the sensor"),
+            *(column for column in EVENT_COLUMNS if column.name in {*REQUIRED_EVENT_COLUMNS, "zone"}),
+            *KAFKA_COLUMNS,
+            Column("watermark", ColumnType.TIMESTAMP, "Watermark of the stream when the event came"),
+            Column(
+                "late_by_s", ColumnType.LONG, "How far behind the watermark the event was", unit="s", minimum=0
+            ),
+        ),
+        key=("family", "kafka_partition", "kafka_offset"),
+        event_time="event_time",
+        partitioning=(PartitionField("event_time", Transform.DAY),),
+        sort_order=("family", "sensor_id", "event_time"),
+        writer=Writer.FLINK,
+        derived_from=tuple(f"topic:{family.topic}" for family in families),
+        freshness=_NEVER_STALE,
+        owners=("team:platform",),
+    )
+
+
+def dead_letters(families: Sequence[Family]) -> Table:
+    """Records of all topics that are no valid event, as they were."""
+    return Table(
+        layer=Layer.BRONZE,
+        name="dead_letters",
+        family=CITY,
+        description="Records that are no valid event, with their raw bytes and what is wrong with them",
+        columns=(
+            Column("family", ColumnType.STRING, "Family whose topic the record was published to"),
+            Column("topic", ColumnType.STRING, "Kafka topic of the record"),
+            *KAFKA_COLUMNS,
+            Column("kafka_key", ColumnType.BINARY, "Key of the record", nullable=True),
+            Column("payload", ColumnType.BINARY, "Value of the record; null where it had none", nullable=True),
+            Column("error_class", ColumnType.STRING, "Kind of error"),
+            Column("error_field", ColumnType.STRING, "Field that is wrong, where it is one", nullable=True),
+            Column("error_message", ColumnType.STRING, "What is wrong"),
+            Column("collected_at", ColumnType.TIMESTAMP, "When the record was fetched and stored"),
+        ),
+        key=("topic", "kafka_partition", "kafka_offset"),
+        event_time="kafka_time",
+        partitioning=(PartitionField("kafka_time", Transform.DAY),),
+        sort_order=("topic", "kafka_partition", "kafka_offset"),
+        writer=Writer.COLLECTOR,
+        derived_from=tuple(f"topic:{family.topic}" for family in families),
+        freshness=_NEVER_STALE,
+        owners=("team:platform",),
+        served=False,
+    )
+
+
 def family_tables(family: Family) -> tuple[Table, ...]:
     """All tables of the family, upstream first."""
-    return bronze_events(family), silver_1m(family), gold_hourly(family)
+    return bronze_events(family), silver_1m(family), silver_5m(family), gold_hourly(family)
+
+
+def city_tables(families: Sequence[Family]) -> tuple[Table, ...]:
+    """The tables that hold rows of all families."""
+    return dead_letters(families), late_events(families)
 
 
 def _windows(
@@ -126,8 +248,7 @@ def _windows(
 ) -> Table:
     columns = (
         Column("sensor_id", ColumnType.STRING, "Identifier of the sensor"),
-        Column("window_start", ColumnType.TIMESTAMP, "Start of the window, inclusive"),
-        Column("window_end", ColumnType.TIMESTAMP, "End of the window, exclusive"),
+        *_WINDOW_BOUNDS,
         Column(
             "zone", ColumnType.STRING, f"Zone of the sensor's last event of the window, by {last_by}",
             nullable=True, aggregation=Aggregation(Aggregate.LAST, "zone"),
@@ -136,7 +257,7 @@ def _windows(
             "event_count", ColumnType.LONG, "Events of the sensor in the window", unit="1", minimum=1,
             aggregation=Aggregation(Aggregate.COUNT, "event_id"),
         ),
-        *(column for measure in family.measures for column in _roll_ups(measure, last_by)),
+        *(column for measure in family.measures for column in _roll_ups(measure, ROLL_UPS, last_by)),
     )  # fmt: skip
     return Table(
         layer=layer,
@@ -156,7 +277,7 @@ def _windows(
     )
 
 
-def _roll_ups(measure: Measure, last_by: str) -> tuple[Column, ...]:
+def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) -> tuple[Column, ...]:
     meaning = measure.meaning[0].lower() + measure.meaning[1:]
     count = Column(
         f"{measure.name}_count",
@@ -177,6 +298,6 @@ def _roll_ups(measure: Measure, last_by: str) -> tuple[Column, ...]:
             maximum=measure.maximum,
             aggregation=Aggregation(function, measure.name),
         )
-        for function in ROLL_UPS
+        for function in functions
     )
     return (count, *values)

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from contracts import Column, Family, Table, Writer, family, table
+from contracts import Column, Family, Table, Writer, families, table
 from contracts.tables import event_columns
 
 TOPIC_PREFIX = "topic:"
 WINDOW_BOUNDS = ("window_start", "window_end")
 """Columns of a window table that hold the bounds of the window."""
-WRITER_KINDS = {Writer.FLINK: {"flink", "iceberg"}, Writer.SPARK: {"spark", "iceberg"}}
+WRITER_KINDS = {
+    Writer.FLINK: {"flink", "iceberg"},
+    Writer.COLLECTOR: {"python", "iceberg"},
+    Writer.SPARK: {"spark", "iceberg"},
+}
 
 
 def topic_key(topic: str) -> dg.AssetKey:
@@ -93,7 +97,7 @@ def column_lineage(declared: Table) -> dg.TableColumnLineage:
     """
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for origin in declared.derived_from:
-        upstream_columns, upstream_time = _upstream_columns(declared, origin)
+        upstream_columns, upstream_time = _upstream_columns(origin)
         for column in declared.columns:
             source = _source_column(declared, column, upstream_columns, upstream_time)
             if source is not None:
@@ -115,10 +119,10 @@ def _table_column(column: Column) -> dg.TableColumn:
     )
 
 
-def _upstream_columns(declared: Table, origin: str) -> tuple[set[str], str]:
+def _upstream_columns(origin: str) -> tuple[set[str], str]:
     if origin.startswith(TOPIC_PREFIX):
-        columns: Sequence[Column] = event_columns(family(declared.family))
-        return {column.name for column in columns}, "event_time"
+        (member,) = (member for member in families() if member.topic == origin.removeprefix(TOPIC_PREFIX))
+        return {column.name for column in event_columns(member)}, "event_time"
     upstream = table(origin)
     return {column.name for column in upstream.columns}, upstream.event_time
 

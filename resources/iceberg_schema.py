@@ -8,6 +8,7 @@ from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import DayTransform, IdentityTransform
 from pyiceberg.transforms import Transform as IcebergTransform
 from pyiceberg.types import (
+    BinaryType,
     BooleanType,
     DoubleType,
     IcebergType,
@@ -27,6 +28,7 @@ ICEBERG_TYPES: dict[ColumnType, IcebergType] = {
     ColumnType.LONG: LongType(),
     ColumnType.DOUBLE: DoubleType(),
     ColumnType.TIMESTAMP: TimestamptzType(),
+    ColumnType.BINARY: BinaryType(),
 }
 
 

@@ -1,6 +1,7 @@
 """Kafka: how a client connects, the topics of the families, and where a topic ends."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
@@ -10,6 +11,15 @@ from settings import Settings
 
 REQUEST_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 2.0
+
+HOT_RETENTION = timedelta(days=1)
+HOT_TOPIC_CONFIG = {
+    "cleanup.policy": "compact,delete",
+    "retention.ms": str(HOT_RETENTION // timedelta(milliseconds=1)),
+    # a reader that starts anew reads the whole topic: small segments, so that most of it is compacted
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.2",
+}
 
 
 class KafkaUnavailableError(LakehouseError):
@@ -33,6 +43,8 @@ def is_reachable(settings: Settings) -> bool:
 def ensure_topics(settings: Settings, families: Iterable[Family]) -> list[str]:
     """Create the topics of ``families`` that do not exist; those that do are left as they are.
 
+    The hot topics are compacted, and what is older than :data:`HOT_RETENTION` leaves them.
+
     Returns:
         Names of the topics that were created.
 
@@ -41,11 +53,17 @@ def ensure_topics(settings: Settings, families: Iterable[Family]) -> list[str]:
     """
     admin = AdminClient(_quiet(settings))
     present = _metadata(admin, settings).topics
-    missing = [
-        NewTopic(family.topic, family.topic_partitions, settings.kafka_replication)
+    wanted = [
+        topic
         for family in families
-        if family.topic not in present
+        for topic in (
+            NewTopic(family.topic, family.topic_partitions, settings.kafka_replication),
+            NewTopic(
+                family.hot_topic, family.topic_partitions, settings.kafka_replication, config=HOT_TOPIC_CONFIG
+            ),
+        )
     ]
+    missing = [topic for topic in wanted if topic.topic not in present]
     if not missing:
         return []
     created = []

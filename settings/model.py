@@ -31,6 +31,7 @@ class LocalPorts(BaseModel):
     catalog: int = 8181
     s3: int = 8333
     redis: int = 6379
+    guard: int = 8182
     kafka_controller: int = 9093
     flink_rpc: int = 6123
     dagster_code: int = 4000
@@ -72,6 +73,10 @@ class Settings(BaseSettings):
     checkpoint_location: str = "s3://flink"
     catalog_name: str = "lakehouse"
     catalog_uri: str = ""
+    guard_host: str = "127.0.0.1"
+    guard_port: int = 0
+    guard_url: str = ""
+    """Address of the commit guard: Flink's only way to the catalog."""
     commit_retries: int = Field(default=20, ge=10)
 
     flink_url: str = ""
@@ -108,6 +113,8 @@ class Settings(BaseSettings):
         self.kafka_bootstrap_servers = self.kafka_bootstrap_servers or f"127.0.0.1:{ports.kafka}"
         self.s3_endpoint = self.s3_endpoint or f"http://127.0.0.1:{ports.s3}"
         self.catalog_uri = self.catalog_uri or f"http://127.0.0.1:{ports.catalog}"
+        self.guard_port = self.guard_port or ports.guard
+        self.guard_url = self.guard_url or f"http://{self.guard_host}:{self.guard_port}"
         self.flink_url = self.flink_url or f"http://127.0.0.1:{ports.flink}"
         self.dagster_url = self.dagster_url or f"http://127.0.0.1:{ports.dagster}"
         self.redis_port = self.redis_port or ports.redis

@@ -11,7 +11,7 @@ from pyflink.util.java_utils import to_jarray
 
 from contracts import Family
 from settings import Settings
-from streaming import sql
+from streaming import hot_sql, sql
 
 IDLE_TIMEOUT_S = 30
 """A partition without events for this long no longer holds back the watermark."""
@@ -27,11 +27,12 @@ def catalog_options(settings: Settings) -> Mapping[str, str]:
     access_key = settings.s3_access_key.get_secret_value()
     secret_key = settings.s3_secret_key.get_secret_value()
     return {
-        "uri": settings.catalog_uri,
+        # the commit guard, never the catalog itself
+        "uri": settings.guard_url,
         "warehouse": settings.warehouse,
         "credential": f"{access_key}:{secret_key}",
         "rest.auth.type": "oauth2",
-        "oauth2-server-uri": f"{settings.catalog_uri}/v1/oauth/tokens",
+        "oauth2-server-uri": f"{settings.guard_url}/v1/oauth/tokens",
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "s3.endpoint": settings.s3_endpoint,
         "s3.access-key-id": access_key,
@@ -54,26 +55,63 @@ def submit(family: Family, settings: Settings, *, restore_from: str | None) -> s
     configuration.set_string("table.local-time-zone", "UTC")
     configuration.set_string("parallelism.default", str(settings.flink_parallelism))
     configuration.set_string("execution.checkpointing.interval", f"{settings.checkpoint_interval_s * 1000:.0f} ms")
+    # the distinct events are deduplicated once, whatever reads them
+    configuration.set_string("table.optimizer.reuse-optimize-block-with-digest-enabled", "true")
+    # the key of a zone's record follows from its group, and readers keep the greatest count
+    configuration.set_string("table.exec.sink.upsert-materialize", "NONE")
     if restore_from is not None:
         configuration.set_string("execution.state-recovery.path", restore_from)
+    configuration.set_string("table.exec.state.ttl", f"{family.deduplication_ttl.total_seconds() * 1000:.0f} ms")
     environment = StreamTableEnvironment.create(_remote_environment(settings.flink_url, configuration))
     environment.execute_sql(sql.create_catalog(catalog_options(settings)))
-    environment.execute_sql(
-        sql.create_source(
-            family,
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            idle_timeout_s=IDLE_TIMEOUT_S,
-            parallelism=settings.flink_parallelism + 1,
-        )
+    for declaration in source_declarations(family, settings):
+        environment.execute_sql(declaration)
+    get_gateway().jvm.city.lakehouse.watermark.ResumedWatermarks.createViews(
+        environment._j_tenv, sql.DECODED_VIEW, sql.ROW_TIME, sql.ARRIVAL, sql.VALID_VIEW, sql.BRONZE_VIEW
     )
-    environment.execute_sql(sql.create_valid_view())
+    for declaration in declarations(family, settings):
+        environment.execute_sql(declaration)
     statements = environment.create_statement_set()
-    statements.add_insert_sql(sql.insert_bronze(family))
-    statements.add_insert_sql(sql.insert_windows(family))
+    for insert in inserts(family):
+        statements.add_insert_sql(insert)
     client = statements.execute().get_job_client()
     if client is None:
         raise RuntimeError(f"Flink accepted the job of {family.name} without naming its id")
     return str(client.get_job_id())
+
+
+def source_declarations(family: Family, settings: Settings) -> tuple[str, ...]:
+    """The job's source and what is left of it as valid events."""
+    return (
+        sql.create_source(
+            family, bootstrap_servers=settings.kafka_bootstrap_servers, idle_timeout_s=IDLE_TIMEOUT_S
+        ),
+        sql.create_decoded_view(family),
+    )
+
+
+def declarations(family: Family, settings: Settings) -> tuple[str, ...]:
+    """The job's views of valid events and its Kafka sinks, in the order in which they build on each other."""
+    servers = settings.kafka_bootstrap_servers
+    return (
+        sql.create_distinct_view(),
+        sql.create_on_time_view(family),
+        hot_sql.create_hot_events_view(family),
+        hot_sql.create_readings_sink(family, bootstrap_servers=servers),
+        hot_sql.create_zones_sink(family, bootstrap_servers=servers),
+    )
+
+
+def inserts(family: Family) -> tuple[str, ...]:
+    """The statements of the job, one for each of its sinks."""
+    return (
+        sql.insert_bronze(family),
+        sql.insert_tumbling(family),
+        sql.insert_sliding(family),
+        sql.insert_late(family),
+        hot_sql.insert_readings(family),
+        hot_sql.insert_zones(family),
+    )
 
 
 def _remote_environment(flink_url: str, configuration: Configuration) -> StreamExecutionEnvironment:

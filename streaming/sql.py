@@ -5,10 +5,28 @@ without a cluster.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from contracts import Aggregate, Aggregation, Column, ColumnType, Family, Table, bronze_events, silver_1m
-from contracts.tables import KAFKA_COLUMNS, REQUIRED_EVENT_COLUMNS, event_columns
+from contracts import (
+    Aggregate,
+    Aggregation,
+    Column,
+    ColumnType,
+    Family,
+    Table,
+    bronze_events,
+    late_events,
+    silver_1m,
+    silver_5m,
+)
+from contracts.tables import (
+    EARLIEST_EVENT_TIME,
+    KAFKA_COLUMNS,
+    REQUIRED_EVENT_COLUMNS,
+    SCHEMA_VERSION,
+    SLIDE,
+    event_columns,
+)
 
 FLINK_TYPES: dict[ColumnType, str] = {
     ColumnType.STRING: "STRING",
@@ -17,12 +35,21 @@ FLINK_TYPES: dict[ColumnType, str] = {
     ColumnType.LONG: "BIGINT",
     ColumnType.DOUBLE: "DOUBLE",
     ColumnType.TIMESTAMP: "TIMESTAMP_LTZ(6)",
+    ColumnType.BINARY: "BYTES",
 }
 
 SOURCE_TABLE = "sensor_events"
+DECODED_VIEW = "decoded_events"
 VALID_VIEW = "valid_events"
+"""Valid events, in the task of the source."""
+BRONZE_VIEW = "bronze_events"
+"""The same in a task of its own, so that closing files at a checkpoint does not hold up the hot path."""
+DISTINCT_VIEW = "distinct_events"
+ON_TIME_VIEW = "on_time_events"
 CATALOG = "iceberg_catalog"
 ROW_TIME = "row_time"
+ARRIVAL = "arrival"
+"""Processing time: the order in which the job sees events."""
 
 _KAFKA_METADATA = {
     "kafka_partition": "INT METADATA FROM 'partition' VIRTUAL",
@@ -45,52 +72,99 @@ def interval(length: timedelta) -> str:
     return f"INTERVAL '{length.days} {time}' DAY TO SECOND(3)"
 
 
-def _options(options: Mapping[str, str]) -> str:
+def options_clause(options: Mapping[str, str]) -> str:
+    """Write ``options`` as they stand in a ``WITH`` clause."""
     return ",\n  ".join(f"{literal(key)} = {literal(value)}" for key, value in options.items())
 
 
 def create_catalog(properties: Mapping[str, str]) -> str:
     """Register the Iceberg catalog; ``properties`` are those of Iceberg's ``RESTCatalog`` and ``S3FileIO``."""
     options = {"type": "iceberg", "catalog-type": "rest", **properties}
-    return f"CREATE CATALOG {CATALOG} WITH (\n  {_options(options)}\n)"
+    return f"CREATE CATALOG {CATALOG} WITH (\n  {options_clause(options)}\n)"
 
 
-def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int, parallelism: int) -> str:
+def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int) -> str:
     """Declare the family's topic as a table with a watermark.
 
     A rowtime attribute has at most milliseconds in Flink SQL, so the watermark is on a column of its own and
-    ``event_time`` keeps its microseconds. ``ignore-parse-errors`` turns a field that cannot be parsed into null
-    and a record that cannot be parsed into nothing: neither stops the job.
-
-    ``parallelism`` must differ from that of the rest of the job. The JSON format hands a row on from within the
-    ``try`` whose ``catch (Throwable)`` is what ``ignore-parse-errors`` means
-    (``JsonParserRowDataDeserializationSchema`` of Flink 2.1): where a sink is chained to the source, an error of
-    the sink is swallowed and the row is lost. Operators of different parallelism are never chained.
+    ``event_time`` keeps its microseconds. That column is null for what is no valid event, so that its time
+    cannot push the watermark. What does not decode never gets here, see ``EventJsonFormatFactory``.
     """
-    columns = [f"`{column.name}` {FLINK_TYPES[column.type]}" for column in event_columns(family)]
+    columns = [
+        f"`{column.name}` {FLINK_TYPES[column.type]}" for column in (*event_columns(family), SCHEMA_VERSION)
+    ]
     columns += [f"`{column.name}` {_KAFKA_METADATA[column.name]}" for column in KAFKA_COLUMNS]
-    columns.append(f"`{ROW_TIME}` AS CAST(`event_time` AS TIMESTAMP_LTZ(3))")
+    columns.append(
+        f"`{ROW_TIME}` AS CASE WHEN {_is_valid(family)} THEN CAST(`event_time` AS TIMESTAMP_LTZ(3)) END"
+    )
     columns.append(f"WATERMARK FOR `{ROW_TIME}` AS `{ROW_TIME}` - {interval(family.out_of_orderness)}")
     options = {
         "connector": "kafka",
         "topic": family.topic,
         "properties.bootstrap.servers": bootstrap_servers,
         "properties.group.id": f"lakehouse-{family.name}",
+        # an aborted transaction is nothing that was published
+        "properties.isolation.level": "read_committed",
         "scan.startup.mode": "earliest-offset",
-        "scan.parallelism": str(parallelism),
         "scan.watermark.idle-timeout": f"{idle_timeout_s} s",
-        "value.format": "json",
-        "value.json.ignore-parse-errors": "true",
-        "value.json.timestamp-format.standard": "ISO-8601",
+        "value.format": "event-json",
+        "value.event-json.max-bytes": str(family.max_event_bytes),
+        "value.event-json.timestamp-format.standard": "ISO-8601",
     }
     body = ",\n  ".join(columns)
-    return f"CREATE TEMPORARY TABLE {SOURCE_TABLE} (\n  {body}\n) WITH (\n  {_options(options)}\n)"
+    return f"CREATE TEMPORARY TABLE {SOURCE_TABLE} (\n  {body}\n) WITH (\n  {options_clause(options)}\n)"
 
 
-def create_valid_view() -> str:
-    """Leave out what lacks a column that every event must have."""
-    conditions = " AND ".join(f"`{name}` IS NOT NULL" for name in REQUIRED_EVENT_COLUMNS)
-    return f"CREATE TEMPORARY VIEW {VALID_VIEW} AS SELECT * FROM {SOURCE_TABLE} WHERE {conditions}"
+def _is_valid(family: Family) -> str:
+    """The conditions that an event meets; :mod:`dead_letters` names the one that a record does not meet."""
+    versions = ", ".join(str(version) for version in family.schema_versions)
+    return " AND ".join((
+        *(f"`{name}` IS NOT NULL" for name in REQUIRED_EVENT_COLUMNS),
+        f"(`{SCHEMA_VERSION.name}` IS NULL OR `{SCHEMA_VERSION.name}` IN ({versions}))",
+        f"`event_time` >= {_instant(EARLIEST_EVENT_TIME)}",
+        f"`event_time` <= `kafka_time` + {interval(family.max_clock_ahead)}",
+    ))  # fmt: skip
+
+
+def _instant(moment: datetime) -> str:
+    return f"CAST(TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}' AS TIMESTAMP_LTZ(6))"
+
+
+def create_decoded_view(family: Family) -> str:
+    """Leave out what is no valid event, and the columns that no table has."""
+    names = [column.name for column in (*event_columns(family), *KAFKA_COLUMNS)]
+    columns = ", ".join(f"`{name}`" for name in (*names, ROW_TIME))
+    return (
+        f"CREATE TEMPORARY VIEW {DECODED_VIEW} AS SELECT {columns} FROM {SOURCE_TABLE} "
+        f"WHERE `{ROW_TIME}` IS NOT NULL"
+    )
+
+
+def create_distinct_view() -> str:
+    """Leave out an event whose identifier was seen before; the job's state TTL says how long one is remembered."""
+    return (
+        f"CREATE TEMPORARY VIEW {DISTINCT_VIEW} AS SELECT * FROM (\n"
+        f"  SELECT *, ROW_NUMBER() OVER (PARTITION BY `event_id` ORDER BY `{ARRIVAL}`) AS occurrence\n"
+        f"  FROM {VALID_VIEW}\n"
+        ") WHERE occurrence = 1"
+    )
+
+
+def create_on_time_view(family: Family) -> str:
+    """Leave out events whose one-minute window is closed.
+
+    A window ``[start, end)`` fires when the watermark reaches ``end - 1 ms`` (Flink, ``TimeWindowUtil``). The
+    watermark here is never behind that of the window operator downstream, so that what passes is counted.
+    """
+    return (
+        f"CREATE TEMPORARY VIEW {ON_TIME_VIEW} AS SELECT * FROM {DISTINCT_VIEW} "
+        f"WHERE ({_is_late(family)}) IS NOT TRUE"
+    )
+
+
+def _is_late(family: Family) -> str:
+    last_instant = _tile(silver_1m(family)) - timedelta(milliseconds=1)
+    return f"CURRENT_WATERMARK(`{ROW_TIME}`) >= FLOOR(`{ROW_TIME}` TO MINUTE) + {interval(last_instant)}"
 
 
 def sink(table: Table) -> str:
@@ -102,30 +176,64 @@ def insert_bronze(family: Family) -> str:
     """Append every valid event with its place in Kafka."""
     table = bronze_events(family)
     columns = ",\n  ".join(f"CAST(`{column.name}` AS {FLINK_TYPES[column.type]})" for column in table.columns)
-    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {VALID_VIEW}"
+    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {BRONZE_VIEW}"
 
 
-def insert_windows(family: Family) -> str:
+def insert_late(family: Family) -> str:
+    """Append what comes after its window was closed, with the watermark that closed it."""
+    watermark = f"CURRENT_WATERMARK(`{ROW_TIME}`)"
+    special = {
+        "family": literal(family.name),
+        "watermark": watermark,
+        "late_by_s": f"TIMESTAMPDIFF(SECOND, `{ROW_TIME}`, {watermark})",
+    }
+    table = late_events((family,))
+    columns = ",\n  ".join(
+        f"CAST({special.get(column.name, f'`{column.name}`')} AS {FLINK_TYPES[column.type]})"
+        for column in table.columns
+    )
+    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {DISTINCT_VIEW}\nWHERE {_is_late(family)}"
+
+
+def insert_tumbling(family: Family) -> str:
     """Append the result of each tumbling one-minute window per sensor once the watermark has passed its end."""
     table = silver_1m(family)
-    if table.tile is None:
-        raise ValueError(f"{table.identifier} declares no tile")
+    return _insert_windows(
+        table, f"TUMBLE(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {interval(_tile(table))})"
+    )
+
+
+def insert_sliding(family: Family) -> str:
+    """Append the result of each sliding five-minute window per zone once the watermark has passed its end."""
+    table = silver_5m(family)
+    lengths = f"{interval(SLIDE)}, {interval(_tile(table))}"
+    return _insert_windows(table, f"HOP(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {lengths})")
+
+
+def _insert_windows(table: Table, windows: str) -> str:
     columns = ",\n  ".join(f"{_window_column(column)} AS `{column.name}`" for column in table.columns)
+    subject = table.key[0]
     return (
         f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\n"
-        f"FROM TABLE(TUMBLE(TABLE {VALID_VIEW}, DESCRIPTOR(`{ROW_TIME}`), "
-        f"{interval(table.tile)}))\n"
-        "GROUP BY sensor_id, window_start, window_end"
+        f"FROM TABLE({windows})\n"
+        f"GROUP BY `{subject}`, window_start, window_end"
     )
+
+
+def _tile(table: Table) -> timedelta:
+    if table.tile is None:
+        raise ValueError(f"{table.identifier} declares no tile")
+    return table.tile
 
 
 def _window_column(column: Column) -> str:
     if column.aggregation is None:
         return f"CAST(`{column.name}` AS {FLINK_TYPES[column.type]})"
-    return _aggregate(column.aggregation)
+    return aggregate(column.aggregation)
 
 
-def _aggregate(aggregation: Aggregation) -> str:
+def aggregate(aggregation: Aggregation) -> str:
+    """Write an aggregation as a SQL expression."""
     name = f"`{aggregation.column}`"
     match aggregation.function:
         case Aggregate.COUNT:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import dagster as dg
 
-from contracts import Table
+from contracts import Table, Writer
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.streaming.assets import streaming_tables
 
@@ -41,6 +41,8 @@ def flink_snapshots(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     cursor: dict[str, Position] = json.loads(context.cursor) if context.cursor else {}
     events: list[dg.AssetMaterialization] = []
     for declared in streaming_tables():
+        if declared.writer is not Writer.FLINK:
+            continue
         table = context.resources.catalog.load_table(declared.identifier)
         uuid = str(table.metadata.table_uuid)
         known = (cursor.get(declared.identifier), _last_reported(context.instance, declared))

@@ -21,6 +21,7 @@ from stack.local.local_env import is_free, load_local_settings
 from stack.local.service import Service, Stage
 from stack.local.services import prepare, services
 from stack.local.supervisor import Supervisor
+from stack.toolchain.flink_extension import build_extension
 from stack.toolchain.jars import fetch_jars
 from stack.toolchain.java import find_java
 
@@ -41,6 +42,7 @@ def up(home: Path, toolchain: Path, console: Console, *, choose_ports: bool = Fa
         settings = load_local_settings(home, choose_ports=choose_ports)
         fetch_jars(toolchain, console)
         java_home = find_java(toolchain, settings.java_home, console)
+        build_extension(toolchain, java_home)
         all_services = services(settings, java_home)
         supervisor = Supervisor(settings)
         fresh = not supervisor.is_running()

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from contracts import all_tables
+from contracts import served_tables
 from resources.catalog import open_catalog
 from settings import Settings
 
-SERVED = [table for table in all_tables() if table.served]
+SERVED = served_tables()
 
 
 @pytest.fixture(scope="module")

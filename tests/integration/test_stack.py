@@ -103,13 +103,22 @@ def test_secrets_are_for_the_owner_only(settings: Settings) -> None:
         assert secret not in log.read_text(errors="replace"), log
 
 
-def test_no_sink_is_chained_to_a_source(settings: Settings) -> None:
-    """Flink's JSON format swallows the errors of operators that run in the source's own task."""
+def test_a_job_reads_its_topic_once_and_deduplicates_once(settings: Settings) -> None:
     for job in status(settings).jobs:
         plan = httpx.get(f"{settings.flink_url}/jobs/{job.job_id}").json()
-        sources = [vertex["name"] for vertex in plan["vertices"] if vertex["name"].startswith("Source:")]
-        assert sources
-        assert [name for name in sources if "->" in name] == []
+        names = [vertex["name"] for vertex in plan["vertices"]]
+        (source,) = (name for name in names if "Source:" in name)
+        assert "ResumedWatermark" in source
+        assert sum(name.count("Deduplicate") for name in names) == 1
+
+
+def test_files_are_written_in_tasks_of_their_own(settings: Settings) -> None:
+    """Closing a file at a checkpoint must not hold up the task that reads the topic and feeds the hot view."""
+    for job in status(settings).jobs:
+        plan = httpx.get(f"{settings.flink_url}/jobs/{job.job_id}").json()
+        (source,) = (vertex["name"] for vertex in plan["vertices"] if "Source:" in vertex["name"])
+        assert "hot_readings" in source
+        assert "Iceberg" not in source
 
 
 def test_a_second_up_changes_nothing(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """A standalone Flink cluster out of the PyFlink wheel: one JobManager and one TaskManager."""
 
+import os
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,7 @@ from settings import Settings
 from stack.local.files import write_private
 from stack.local.http_probe import get_json
 from stack.local.service import Service, Stage
+from stack.toolchain.flink_extension import extension_jar
 from stack.toolchain.jars import class_path
 
 JOB_MANAGER_MEMORY = "1024m"
@@ -47,7 +49,9 @@ def flink_environment(settings: Settings, java_home: Path) -> dict[str, str]:
         "FLINK_PLUGINS_DIR": str(folder / "plugins"),
         # on the class path of the JVM rather than shipped with each job: Iceberg's catalog needs Hadoop's
         # classes there, and a restarted job then loads nothing anew
-        "HADOOP_CLASSPATH": class_path(settings.toolchain, "flink"),
+        "HADOOP_CLASSPATH": os.pathsep.join(
+            (class_path(settings.toolchain, "flink"), str(extension_jar(settings.toolchain)))
+        ),
     }
 
 
@@ -93,7 +97,7 @@ def prepare(settings: Settings) -> None:
 
 
 def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
-    slots = len(families()) * (settings.flink_parallelism + 1)
+    slots = len(families()) * settings.flink_parallelism
     return {
         "jobmanager.rpc.address": "127.0.0.1",
         "jobmanager.rpc.port": settings.ports.flink_rpc,
@@ -107,7 +111,7 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.managed.fraction": 0.15,
         "taskmanager.memory.network.max": "128m",
         "taskmanager.numberOfTaskSlots": slots,
-        # out of memory in the JSON format would otherwise count as a parse error and drop the record
+        # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows
         "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",

@@ -59,7 +59,7 @@ values = [
 print(json.dumps({
     "tables": [table.identifier for table in contracts.family_tables(noise)],
     "gold_columns": [field.name for field in iceberg_schema(contracts.gold_hourly(noise)).fields],
-    "flink": sql.insert_windows(noise),
+    "flink": sql.insert_tumbling(noise),
     "assets": sorted(key for key in keys if "noise" in key),
     "routes": [path for path in create_app(settings).openapi()["paths"] if "noise" in path],
     "values": values,
@@ -81,7 +81,7 @@ def test_one_module_is_all_that_a_family_needs(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout.splitlines()[-1])
-    assert found["tables"] == ["bronze.noise_events", "silver.noise_1m", "gold.noise_hourly"]
+    assert found["tables"] == ["bronze.noise_events", "silver.noise_1m", "silver.noise_5m", "gold.noise_hourly"]
     assert "level_db_mean" in found["gold_columns"]
     assert "AVG(CAST(`level_db` AS DOUBLE)) AS `level_db_mean`" in found["flink"]
     assert {"bronze/noise_events", "silver/noise_1m", "gold/noise_hourly"} <= set(found["assets"])

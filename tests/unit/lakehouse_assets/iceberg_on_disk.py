@@ -30,6 +30,7 @@ def plausible_row(declared: Table, number: int) -> dict[str, Any]:
         ColumnType.LONG: lambda: number,
         ColumnType.DOUBLE: lambda: 1.0,
         ColumnType.TIMESTAMP: lambda: START + timedelta(seconds=number),
+        ColumnType.BINARY: lambda: b"bytes",
     }
     row = {column.name: values[column.type]() for column in declared.columns}
     for column in declared.columns:

@@ -87,7 +87,7 @@ def test_a_repository_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_the_lock_pins_every_jar() -> None:
     pinned = jars.read_lock()
-    assert {jar.group_name for jar in pinned} == {"kafka", "flink", "flink-plugins", "spark"}
+    assert {jar.group_name for jar in pinned} == {"compiler", "kafka", "flink", "flink-plugins", "spark"}
     assert all(len(jar.sha256) == 64 for jar in pinned)
     assert len({(jar.group_name, jar.file_name) for jar in pinned}) == len(pinned)
 
