@@ -34,6 +34,7 @@ class LocalPorts(BaseModel):
     guard: int = 8182
     kafka_controller: int = 9093
     flink_rpc: int = 6123
+    hot_view_metrics: int = 9101
     dagster_code: int = 4000
     store_master: int = 9333
     store_master_grpc: int = 19333
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     redis_host: str = "127.0.0.1"
     redis_port: int = 0
     redis_password: SecretStr
+    hot_view_metrics_port: int = 0
 
     dagster_url: str = ""
 
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
         self.guard_url = self.guard_url or f"http://{self.guard_host}:{self.guard_port}"
         self.flink_url = self.flink_url or f"http://127.0.0.1:{ports.flink}"
         self.dagster_url = self.dagster_url or f"http://127.0.0.1:{ports.dagster}"
+        self.hot_view_metrics_port = self.hot_view_metrics_port or ports.hot_view_metrics
         self.redis_port = self.redis_port or ports.redis
         self.api_port = self.api_port or ports.api
         return self
