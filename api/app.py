@@ -11,11 +11,14 @@ from pyiceberg.catalog import Catalog
 
 from api.catalog import CatalogReader
 from api.health.router import router as health_router
+from api.latest.changes import ChangeFeed
+from api.latest.router import latest_router
 from api.problems import InvalidParameter, Problem, handle_problems
 from api.rows.router import rows_router
 from api.tables.router import router as tables_router
-from contracts import served_tables
+from contracts import families, served_tables
 from resources.catalog import open_catalog
+from resources.hot_view import connect_async
 from settings import Settings, load_settings
 
 DESCRIPTION = """
@@ -25,6 +28,8 @@ Tables of the city's sensors (traffic, weather, energy), read from the Iceberg c
   `Authorization: Bearer`. A local installation keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`).
 * **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table
   and `GET /v1/tables/{namespace}.{table}/rows` reads it.
+* **Live values.** `GET /v1/{family}/sensors/{sensor_id}/latest` is the newest reading of a sensor,
+  `GET /v1/{family}/latest` that of all, and `GET /v1/{family}/stream` sends each change as it comes.
 * **Time.** Instants are UTC, written as RFC 3339 with `Z`: `2026-03-01T08:00:00Z`.
 * **Snapshots.** Every answer names the Iceberg snapshot it was read from. Identifiers of snapshots are 64-bit
   numbers and stand in JSON as text, because many readers keep only 53 bits of a number.
@@ -51,7 +56,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.reader = CatalogReader(configured, catalog_factory, served)
-        yield
+        async with connect_async(configured) as app.state.redis:
+            app.state.changes = ChangeFeed(app.state.redis)
+            yield
+            await app.state.changes.close()
 
     app = FastAPI(title="City lakehouse", version="1", description=DESCRIPTION, lifespan=lifespan)
     app.state.settings = configured
@@ -60,6 +68,8 @@ def create_app(
     app.include_router(tables_router)
     app.include_router(rows_router(served, max_rows=configured.api_max_rows))
     app.include_router(health_router)
+    # last: what is not /v1/tables is a family
+    app.include_router(latest_router(families(), max_rows=configured.api_max_rows))
     app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
     return app
 

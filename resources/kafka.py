@@ -1,7 +1,7 @@
 """Kafka: how a client connects, the topics of the families, and where a topic ends."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
@@ -99,6 +99,25 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
             )
             for partition in sorted(metadata.partitions)
         }
+    except KafkaException as error:
+        raise _unavailable(settings, error) from error
+    finally:
+        consumer.close()
+
+
+def offsets_at(settings: Settings, topic: str, moment: datetime) -> dict[int, int]:
+    """Offset of the first record of each partition with a timestamp of at least ``moment``; its end if none has.
+
+    Raises:
+        KafkaUnavailableError: the broker does not answer, or the topic does not exist.
+    """
+    ends = end_offsets(settings, topic)
+    consumer = Consumer({**_quiet(settings), "group.id": "city-lakehouse-offsets"})
+    try:
+        milliseconds = int(moment.timestamp() * 1000)
+        asked = [TopicPartition(topic, partition, milliseconds) for partition in ends]
+        found = consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)
+        return {entry.partition: entry.offset if entry.offset >= 0 else ends[entry.partition] for entry in found}
     except KafkaException as error:
         raise _unavailable(settings, error) from error
     finally:

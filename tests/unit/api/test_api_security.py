@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from contracts import served_tables
+from contracts import families, served_tables
 from settings import Settings
 
 KEY = "the-key-of-these-tests"
@@ -19,6 +19,7 @@ ROUTES = [
     "/v1/tables/no.such_table/rows",
     "/v1/tables/bronze.traffic_events/rows?no_such=parameter",
     *(f"/v1/tables/{table.identifier}/rows" for table in served_tables()),
+    *(f"/v1/{family.name}/{view}" for family in families() for view in ("latest", "stream", "sensors/s1/latest")),
 ]
 WRONG_HEADERS: list[dict[str, Any]] = [
     {},
@@ -53,7 +54,8 @@ def test_without_the_key_nothing_is_answered(anonymous: TestClient, route: str, 
 
 def test_the_routes_above_are_all_that_the_api_has(app: FastAPI) -> None:
     paths = {path for path in app.openapi()["paths"] if path.startswith("/v1")}
-    assert paths - {"/v1/tables/{identifier}"} <= {route.partition("?")[0] for route in ROUTES}
+    known = {route.partition("?")[0] for route in ROUTES}
+    assert {path.replace("{sensor_id}", "s1") for path in paths} - {"/v1/tables/{identifier}"} <= known
 
 
 @pytest.mark.parametrize("headers", [{"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}])

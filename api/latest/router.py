@@ -1,0 +1,124 @@
+"""Routes for live values: one set per family, so that each has its own models."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api.latest.dependencies import Feed, HotView, NoReadingError, UnknownFamilyError, hot_view_errors
+from api.latest.events import HEARTBEAT_S, EventFilter, EventStream
+from api.latest.schemas import latest_model, latest_problems, reading_model
+from api.latest.service import latest_of_family, latest_reading
+from api.security import RequiresKey
+from contracts import Family, silver_5m
+
+DEFAULT_LIMIT = 100
+JSON = "application/json"
+
+
+def latest_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
+    """Make the routes for the live values of ``families``; include it after all other routes below ``/v1``."""
+    router = APIRouter(prefix="/v1", tags=["Live values"], dependencies=[RequiresKey])
+    known = {family.name: family for family in families}
+    for family in known.values():
+        _add_sensor_route(router, family)
+        _add_family_route(router, family, max_rows)
+        _add_stream_route(router, family)
+
+    @router.get("/{name}/latest", include_in_schema=False)
+    @router.get("/{name}/stream", include_in_schema=False)
+    @router.get("/{name}/sensors/{sensor_id}/latest", include_in_schema=False)
+    async def unknown_family(name: str) -> None:
+        """Answer for a family that has no routes of its own."""
+        raise UnknownFamilyError(name, known)
+
+    return router
+
+
+def _add_sensor_route(router: APIRouter, family: Family) -> None:
+    async def sensor_latest(
+        sensor_id: Annotated[
+            str, Path(description="Identifier of the sensor", examples=[f"{family.name}-0042"], max_length=512)
+        ],
+        view: HotView,
+    ) -> Response:
+        async with hot_view_errors():
+            reading = await latest_reading(view, family.name, sensor_id)
+        if reading is None:
+            raise NoReadingError(family, sensor_id)
+        return Response(reading, media_type=JSON)
+
+    router.add_api_route(
+        f"/{family.name}/sensors/{{sensor_id}}/latest",
+        sensor_latest,
+        name=f"{family.name}_sensor_latest",
+        summary=f"Newest reading of a {family.name} sensor",
+        description="The event with the greatest event time that the sensor has sent, as soon as it is read: some "
+        f"milliseconds after it was published. A sensor that has been silent for {_minutes(family)} has none.",
+        response_model=reading_model(family),
+        response_description="The reading",
+        responses=latest_problems(family, not_found=True),
+    )
+
+
+def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
+    async def family_latest(
+        view: HotView,
+        zone: Annotated[
+            str | None, Query(description="Only this zone; all if left out", examples=[*family.zones[:1]])
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=max_rows, description="Most readings to return")] = min(
+            DEFAULT_LIMIT, max_rows
+        ),
+    ) -> Response:
+        async with hot_view_errors():
+            return Response(await latest_of_family(view, family, zone=zone, limit=limit), media_type=JSON)
+
+    router.add_api_route(
+        f"/{family.name}/latest",
+        family_latest,
+        name=f"{family.name}_latest",
+        summary=f"Newest readings of all {family.name} sensors",
+        description=f"The newest reading of each sensor that has sent something in the last {_minutes(family)}, "
+        "by zone and sensor, and for the zone, or for each zone, what its sensors have sent in the newest five "
+        f"minutes so far. These are running totals: the final ones are in `{silver_5m(family).identifier}`.",
+        response_model=latest_model(family),
+        response_description="The readings and the aggregates",
+        responses=latest_problems(family),
+    )
+
+
+def _add_stream_route(router: APIRouter, family: Family) -> None:
+    async def family_stream(
+        feed: Feed,
+        zone: Annotated[str | None, Query(description="Only this zone", examples=[*family.zones[:1]])] = None,
+        sensor_id: Annotated[
+            str | None, Query(description="Only readings of this sensor", examples=[f"{family.name}-0042"])
+        ] = None,
+    ) -> Response:
+        async with hot_view_errors():
+            subscriber = await feed.join(family.name)
+        return EventStream(feed, subscriber, EventFilter(zone=zone, sensor_id=sensor_id))
+
+    router.add_api_route(
+        f"/{family.name}/stream",
+        family_stream,
+        name=f"{family.name}_stream",
+        summary=f"Live {family.name} values as server-sent events",
+        description="Each change as an event: `reading`, whose data is a sensor's new reading, or `zone`, whose "
+        "data are the totals so far of one zone and minute. Of changes to the same sensor within some "
+        "milliseconds only the newest is sent. Nothing is repeated after a break: read `latest` again. A comment "
+        f"comes after {HEARTBEAT_S:g} s without a change. A client that does not keep up is disconnected.",
+        status_code=HTTPStatus.OK,
+        response_class=EventStream,
+        response_description="The events, until the client goes away",
+        responses={
+            HTTPStatus.OK.value: {"content": {EventStream.media_type: {"schema": {"type": "string"}}}},
+            **latest_problems(family),
+        },
+    )
+
+
+def _minutes(family: Family) -> str:
+    return f"{family.stale_after.total_seconds() / 60:g} minutes"

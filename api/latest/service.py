@@ -1,0 +1,97 @@
+"""Reads the hot view; documents go out as the bytes that the stream wrote."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import orjson
+from redis.asyncio import Redis
+
+from api.latest.window import rolling_window
+from contracts import Family
+from resources.hot_view import (
+    MINUTE_FOR,
+    document,
+    members_key,
+    minute_key,
+    reading_key,
+    zone_bytes,
+    zones_key,
+)
+from resources.hot_view import zone as zone_of
+
+_MINUTE = timedelta(minutes=1)
+
+
+async def latest_reading(redis: Redis, family: str, sensor_id: str) -> bytes | None:
+    """Return the newest reading of a sensor as JSON; ``None`` where there is none that is not stale.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    entry = cast(bytes | None, await redis.get(reading_key(family, sensor_id)))
+    return None if entry is None else document(entry)
+
+
+async def latest_of_family(redis: Redis, family: Family, *, zone: str | None, limit: int) -> bytes:
+    """Return readings by zone and sensor, and the rolling windows of the zones, as one JSON object.
+
+    Args:
+        redis: where the hot view is.
+        family: whose readings.
+        zone: only of this zone; all where it is ``None``.
+        limit: most readings.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    members, zones = await _index(redis, family, zone, limit)
+    minutes = _minutes(family)
+    keys = [reading_key(family.name, member.split(b"\0", 1)[1].decode()) for member in members[:limit]]
+    minute_keys = [minute_key(family.name, name, minute) for name in zones for minute in minutes]
+    wanted = [*keys, *minute_keys]
+    entries = cast(Sequence[bytes | None], await redis.mget(wanted) if wanted else [])
+    readings = [
+        document(entry)
+        for member, entry in zip(members, entries[: len(keys)], strict=False)
+        # the index may name a sensor that has fallen silent or moved to another zone
+        if entry is not None and member.startswith(zone_of(entry) + b"\0")
+    ]
+    windows = []
+    for index in range(len(zones)):
+        first = len(keys) + index * len(minutes)
+        if window := rolling_window(family, _documents(entries[first : first + len(minutes)])):
+            windows.append(window)
+    head = {
+        "family": family.name,
+        "zone": zone,
+        "reading_count": len(readings),
+        "has_more": len(members) > limit,
+        "zones": windows,
+    }
+    return b'%b,"readings":[%b]}' % (orjson.dumps(head)[:-1], b",".join(readings))
+
+
+async def _index(redis: Redis, family: Family, zone: str | None, limit: int) -> tuple[list[bytes], list[str]]:
+    """Members of the family or zone, one more than ``limit``, and zones that have aggregates."""
+    start, end = (b"-", b"+") if zone is None else (b"[%b\0" % zone_bytes(zone), b"(%b\x01" % zone_bytes(zone))
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.zrange(members_key(family.name), start, end, bylex=True, offset=0, num=limit + 1)
+        if zone is None:
+            pipeline.zrange(zones_key(family.name), int(time.time() * 1000), "+inf", byscore=True)
+        members, *zones = await pipeline.execute()
+    if zone is not None:
+        return members, [zone]
+    return members, sorted(orjson.loads(b'"%b"' % name) for name in zones[0])
+
+
+def _minutes(family: Family) -> list[datetime]:
+    """Minutes that may be in the view, given the clock of this machine; an event may be from the future."""
+    newest = datetime.now(UTC) + family.max_clock_ahead
+    newest = newest.replace(second=0, microsecond=0)
+    return [newest - index * _MINUTE for index in range((MINUTE_FOR + family.max_clock_ahead) // _MINUTE + 2)]
+
+
+def _documents(entries: Iterable[bytes | None]) -> list[bytes]:
+    return [document(entry) for entry in entries if entry is not None]

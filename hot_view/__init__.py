@@ -1,0 +1,1 @@
+"""The loader of the hot view: from the compacted topics of all families into Redis."""
