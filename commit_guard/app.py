@@ -34,7 +34,7 @@ def create_app(
     """
     configured = settings or load_settings()
     metrics = Metrics()
-    upstream = Upstream(configured.catalog_uri, metrics, transport)
+    upstream = Upstream(configured.guard_upstream, metrics, transport)
     proxy = Proxy(upstream, CommitGuard(upstream, metrics))
     probe = Incoming("GET", CONFIG_PATH, urlencode({"warehouse": configured.warehouse}).encode(), [], b"")
 

@@ -8,6 +8,7 @@ from lakehouse_assets.gold.assets import hourly_asset
 from lakehouse_assets.gold.checks import gold_checks
 from lakehouse_assets.gold.jobs import GOLD_HOURLY, gold_hourly_schedule
 from lakehouse_assets.streaming.assets import streaming_assets
+from lakehouse_assets.streaming.audit_check import audit_checks
 from lakehouse_assets.streaming.checks import streaming_checks
 from lakehouse_assets.streaming.jobs import STREAMING_QUALITY, STREAMING_QUALITY_SCHEDULE
 from lakehouse_assets.streaming.sensors import flink_snapshots
@@ -15,7 +16,7 @@ from lakehouse_assets.streaming.topics import topic_offsets
 
 defs = dg.Definitions(
     assets=[*streaming_assets(), *(hourly_asset(member) for member in families())],
-    asset_checks=[*streaming_checks(), *gold_checks()],
+    asset_checks=[*streaming_checks(), *audit_checks(), *gold_checks()],
     jobs=[GOLD_HOURLY, STREAMING_QUALITY],
     schedules=[gold_hourly_schedule, STREAMING_QUALITY_SCHEDULE],
     sensors=[flink_snapshots, topic_offsets],

@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     guard_port: int = 0
     guard_url: str = ""
     """Address of the commit guard: Flink's only way to the catalog."""
+    guard_upstream: str = ""
+    """Address of the catalog as the guard reaches it; by default ``catalog_uri``."""
     commit_retries: int = Field(default=20, ge=10)
 
     flink_url: str = ""
@@ -115,6 +117,7 @@ class Settings(BaseSettings):
         self.kafka_bootstrap_servers = self.kafka_bootstrap_servers or f"127.0.0.1:{ports.kafka}"
         self.s3_endpoint = self.s3_endpoint or f"http://127.0.0.1:{ports.s3}"
         self.catalog_uri = self.catalog_uri or f"http://127.0.0.1:{ports.catalog}"
+        self.guard_upstream = self.guard_upstream or self.catalog_uri
         self.guard_port = self.guard_port or ports.guard
         self.guard_url = self.guard_url or f"http://{self.guard_host}:{self.guard_port}"
         self.flink_url = self.flink_url or f"http://127.0.0.1:{ports.flink}"

@@ -191,11 +191,15 @@ def _print_addresses(settings: Settings) -> None:
     out.print(f"  Kafka    {settings.kafka_bootstrap_servers}")
 
 
-def _register_sources() -> None:
+def _register_others() -> None:
+    from audit.commands import audit
+    from dead_letters.commands import dead_letters
     from sources.commands import replay, simulate
+    from stack.jobs.commands import app as jobs
 
-    app.command()(simulate)
-    app.command()(replay)
+    for command in (simulate, replay, dead_letters, audit):
+        app.command()(command)
+    app.add_typer(jobs)
 
 
 def main() -> None:
@@ -204,7 +208,7 @@ def main() -> None:
     if not {*sys.argv[1:2]} & {
         command.callback.__name__ for command in app.registered_commands if command.callback
     }:
-        _register_sources()
+        _register_others()
     try:
         app(prog_name="./lakehouse")
     except LakehouseError as error:

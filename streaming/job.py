@@ -12,6 +12,7 @@ from pyflink.util.java_utils import to_jarray
 from contracts import Family
 from settings import Settings
 from streaming import hot_sql, sql
+from streaming.resume import Resume
 
 IDLE_TIMEOUT_S = 30
 """A partition without events for this long no longer holds back the watermark."""
@@ -42,29 +43,47 @@ def catalog_options(settings: Settings) -> Mapping[str, str]:
     }
 
 
-def submit(family: Family, settings: Settings, *, restore_from: str | None) -> str:
+def job_options(family: Family, settings: Settings) -> dict[str, str]:
+    """Options of the job; a remote environment reads none of them from the cluster's configuration file."""
+    return {
+        "pipeline.name": job_name(family),
+        "pipeline.object-reuse": "true",
+        "parallelism.default": str(settings.flink_parallelism),
+        "execution.checkpointing.interval": f"{settings.checkpoint_interval_s * 1000:.0f} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        "execution.checkpointing.min-pause": "1 s",
+        "execution.checkpointing.timeout": "10 min",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.tolerable-failed-checkpoints": "10",
+        # the default of 100 ms alone breaks the latency of the hot path
+        "execution.buffer-timeout.interval": "5 ms",
+        "table.local-time-zone": "UTC",
+        "table.exec.state.ttl": f"{family.deduplication_ttl.total_seconds() * 1000:.0f} ms",
+        # the distinct events are deduplicated once, whatever reads them
+        "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        # the key of a zone's record follows from its group, and readers keep the greatest count
+        "table.exec.sink.upsert-materialize": "NONE",
+    }
+
+
+def submit(family: Family, settings: Settings, *, restore_from: str | None, resume: Resume | None) -> str:
     """Submit the family's job to the cluster and return its Flink job id.
 
     Args:
         family: whose topic to read.
         settings: where Kafka, the catalog and the store are.
-        restore_from: savepoint or retained checkpoint to continue from; ``None`` starts at the earliest offset.
+        restore_from: savepoint or retained checkpoint to continue from; ``None`` starts at the earliest offset,
+            or where ``resume`` says.
+        resume: where the last job with other state ended; what it has written is left out.
     """
     configuration = Configuration()
-    configuration.set_string("pipeline.name", job_name(family))
-    configuration.set_string("table.local-time-zone", "UTC")
-    configuration.set_string("parallelism.default", str(settings.flink_parallelism))
-    configuration.set_string("execution.checkpointing.interval", f"{settings.checkpoint_interval_s * 1000:.0f} ms")
-    # the distinct events are deduplicated once, whatever reads them
-    configuration.set_string("table.optimizer.reuse-optimize-block-with-digest-enabled", "true")
-    # the key of a zone's record follows from its group, and readers keep the greatest count
-    configuration.set_string("table.exec.sink.upsert-materialize", "NONE")
+    for name, value in job_options(family, settings).items():
+        configuration.set_string(name, value)
     if restore_from is not None:
         configuration.set_string("execution.state-recovery.path", restore_from)
-    configuration.set_string("table.exec.state.ttl", f"{family.deduplication_ttl.total_seconds() * 1000:.0f} ms")
     environment = StreamTableEnvironment.create(_remote_environment(settings.flink_url, configuration))
     environment.execute_sql(sql.create_catalog(catalog_options(settings)))
-    for declaration in source_declarations(family, settings):
+    for declaration in source_declarations(family, settings, resume):
         environment.execute_sql(declaration)
     get_gateway().jvm.city.lakehouse.watermark.ResumedWatermarks.createViews(
         environment._j_tenv, sql.DECODED_VIEW, sql.ROW_TIME, sql.ARRIVAL, sql.VALID_VIEW, sql.BRONZE_VIEW
@@ -72,7 +91,7 @@ def submit(family: Family, settings: Settings, *, restore_from: str | None) -> s
     for declaration in declarations(family, settings):
         environment.execute_sql(declaration)
     statements = environment.create_statement_set()
-    for insert in inserts(family):
+    for insert in inserts(family, resume):
         statements.add_insert_sql(insert)
     client = statements.execute().get_job_client()
     if client is None:
@@ -80,11 +99,14 @@ def submit(family: Family, settings: Settings, *, restore_from: str | None) -> s
     return str(client.get_job_id())
 
 
-def source_declarations(family: Family, settings: Settings) -> tuple[str, ...]:
+def source_declarations(family: Family, settings: Settings, resume: Resume | None) -> tuple[str, ...]:
     """The job's source and what is left of it as valid events."""
     return (
         sql.create_source(
-            family, bootstrap_servers=settings.kafka_bootstrap_servers, idle_timeout_s=IDLE_TIMEOUT_S
+            family,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            idle_timeout_s=IDLE_TIMEOUT_S,
+            resume=resume,
         ),
         sql.create_decoded_view(family),
     )
@@ -102,13 +124,13 @@ def declarations(family: Family, settings: Settings) -> tuple[str, ...]:
     )
 
 
-def inserts(family: Family) -> tuple[str, ...]:
+def inserts(family: Family, resume: Resume | None) -> tuple[str, ...]:
     """The statements of the job, one for each of its sinks."""
     return (
-        sql.insert_bronze(family),
-        sql.insert_tumbling(family),
-        sql.insert_sliding(family),
-        sql.insert_late(family),
+        sql.insert_bronze(family, resume),
+        sql.insert_tumbling(family, resume),
+        sql.insert_sliding(family, resume),
+        sql.insert_late(family, resume),
         hot_sql.insert_readings(family),
         hot_sql.insert_zones(family),
     )

@@ -27,6 +27,7 @@ from contracts.tables import (
     SLIDE,
     event_columns,
 )
+from streaming.resume import Resume
 
 FLINK_TYPES: dict[ColumnType, str] = {
     ColumnType.STRING: "STRING",
@@ -83,7 +84,9 @@ def create_catalog(properties: Mapping[str, str]) -> str:
     return f"CREATE CATALOG {CATALOG} WITH (\n  {options_clause(options)}\n)"
 
 
-def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int) -> str:
+def create_source(
+    family: Family, *, bootstrap_servers: str, idle_timeout_s: int, resume: Resume | None = None
+) -> str:
     """Declare the family's topic as a table with a watermark.
 
     A rowtime attribute has at most milliseconds in Flink SQL, so the watermark is on a column of its own and
@@ -105,7 +108,7 @@ def create_source(family: Family, *, bootstrap_servers: str, idle_timeout_s: int
         "properties.group.id": f"lakehouse-{family.name}",
         # an aborted transaction is nothing that was published
         "properties.isolation.level": "read_committed",
-        "scan.startup.mode": "earliest-offset",
+        **({"scan.startup.mode": "earliest-offset"} if resume is None else resume.startup_options()),
         "scan.watermark.idle-timeout": f"{idle_timeout_s} s",
         "value.format": "event-json",
         "value.event-json.max-bytes": str(family.max_event_bytes),
@@ -172,14 +175,15 @@ def sink(table: Table) -> str:
     return f"{CATALOG}.`{table.layer}`.`{table.name}`"
 
 
-def insert_bronze(family: Family) -> str:
+def insert_bronze(family: Family, resume: Resume | None = None) -> str:
     """Append every valid event with its place in Kafka."""
     table = bronze_events(family)
     columns = ",\n  ".join(f"CAST(`{column.name}` AS {FLINK_TYPES[column.type]})" for column in table.columns)
-    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {BRONZE_VIEW}"
+    unwritten = _unwritten_events(resume, " WHERE ")
+    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {BRONZE_VIEW}{unwritten}"
 
 
-def insert_late(family: Family) -> str:
+def insert_late(family: Family, resume: Resume | None = None) -> str:
     """Append what comes after its window was closed, with the watermark that closed it."""
     watermark = f"CURRENT_WATERMARK(`{ROW_TIME}`)"
     special = {
@@ -192,32 +196,40 @@ def insert_late(family: Family) -> str:
         f"CAST({special.get(column.name, f'`{column.name}`')} AS {FLINK_TYPES[column.type]})"
         for column in table.columns
     )
-    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {DISTINCT_VIEW}\nWHERE {_is_late(family)}"
-
-
-def insert_tumbling(family: Family) -> str:
-    """Append the result of each tumbling one-minute window per sensor once the watermark has passed its end."""
-    table = silver_1m(family)
-    return _insert_windows(
-        table, f"TUMBLE(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {interval(_tile(table))})"
+    unwritten = _unwritten_events(resume, " AND ")
+    return (
+        f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\n"
+        f"FROM {DISTINCT_VIEW}\nWHERE {_is_late(family)}{unwritten}"
     )
 
 
-def insert_sliding(family: Family) -> str:
+def insert_tumbling(family: Family, resume: Resume | None = None) -> str:
+    """Append the result of each tumbling one-minute window per sensor once the watermark has passed its end."""
+    table = silver_1m(family)
+    length = interval(_tile(table))
+    return _insert_windows(table, f"TUMBLE(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {length})", resume)
+
+
+def insert_sliding(family: Family, resume: Resume | None = None) -> str:
     """Append the result of each sliding five-minute window per zone once the watermark has passed its end."""
     table = silver_5m(family)
     lengths = f"{interval(SLIDE)}, {interval(_tile(table))}"
-    return _insert_windows(table, f"HOP(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {lengths})")
+    return _insert_windows(table, f"HOP(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {lengths})", resume)
 
 
-def _insert_windows(table: Table, windows: str) -> str:
+def _insert_windows(table: Table, windows: str, resume: Resume | None) -> str:
     columns = ",\n  ".join(f"{_window_column(column)} AS `{column.name}`" for column in table.columns)
     subject = table.key[0]
     return (
         f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\n"
         f"FROM TABLE({windows})\n"
         f"GROUP BY `{subject}`, window_start, window_end"
+        + ("" if resume is None else f"\nHAVING {resume.unwritten_windows(table)}")
     )
+
+
+def _unwritten_events(resume: Resume | None, keyword: str) -> str:
+    return "" if resume is None else f"{keyword}{resume.unwritten_events()}"
 
 
 def _tile(table: Table) -> timedelta:

@@ -1,7 +1,8 @@
-"""Command that submits jobs: ``python -m streaming.submit traffic weather=s3://flink/savepoints/…``.
+"""Command that submits jobs: ``python -m streaming.submit '{"family": "traffic", "restore_from": null, ...}'``.
 
-Each argument is a family, with ``=<path>`` to continue from a savepoint or checkpoint. One line of JSON per
-submitted job goes to stdout: ``{"family": …, "job_id": …}``.
+Each argument is a JSON object: ``family``, ``restore_from`` (path of a savepoint or checkpoint, or null) and
+``resume`` (see :mod:`streaming.resume`, or null). One line of JSON per submitted job goes to stdout:
+``{"family": ..., "job_id": ...}``.
 """
 
 import json
@@ -10,15 +11,22 @@ import sys
 from contracts import family
 from settings import load_settings
 from streaming.job import submit
+from streaming.resume import Resume
 
 
 def main(arguments: list[str]) -> None:
     """Submit the job of each argument in turn."""
     settings = load_settings()
     for argument in arguments:
-        name, _, path = argument.partition("=")
-        job_id = submit(family(name), settings, restore_from=path or None)
-        sys.stdout.write(json.dumps({"family": name, "job_id": job_id}) + "\n")
+        wanted = json.loads(argument)
+        resume = wanted["resume"]
+        job_id = submit(
+            family(wanted["family"]),
+            settings,
+            restore_from=wanted["restore_from"],
+            resume=None if resume is None else Resume.from_json(resume),
+        )
+        sys.stdout.write(json.dumps({"family": wanted["family"], "job_id": job_id}) + "\n")
         sys.stdout.flush()
 
 

@@ -1,14 +1,22 @@
 """Finds what a job left in the object store to continue from."""
 
 import re
+import struct
 from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+from contracts import LakehouseError
 from settings import Settings
 from stack.jobs.state import JobState
 
+_HEADER = struct.Struct(">IIq")
+_MAGIC = 0x4960672D
 _METADATA = re.compile(r"/chk-(\d+)/_metadata$")
+
+
+class RestorePointError(LakehouseError):
+    """A savepoint or checkpoint is missing or is none."""
 
 
 def newest_restore_point(settings: Settings, state: JobState) -> str | None:
@@ -32,6 +40,28 @@ def newest_checkpoint(settings: Settings, job_id: str) -> str | None:
     )
     numbers = [int(match.group(1)) for info in listed if (match := _METADATA.search(info.path))]
     return f"{folder}/chk-{max(numbers)}" if numbers else None
+
+
+def checkpoint_id(settings: Settings, path: str) -> int:
+    """Number of the checkpoint or savepoint at ``path``; it keeps growing over the restores of a job.
+
+    Its ``_metadata`` begins with a magic number, the version of the format and the number, big-endian (Flink's
+    ``Checkpoints.storeCheckpointMetadata`` and ``MetadataV3Serializer``).
+
+    Raises:
+        RestorePointError: there is none.
+    """
+    file = f"{path.rstrip('/')}/_metadata".removeprefix("s3://")
+    try:
+        with _store(settings).open_input_stream(file) as stream:
+            header: bytes = stream.read(_HEADER.size)
+    except OSError as error:
+        raise RestorePointError(
+            f"{path} cannot be read ({error}): `./lakehouse jobs` lists what there is"
+        ) from error
+    if len(header) < _HEADER.size or (unpacked := _HEADER.unpack(header))[0] != _MAGIC:
+        raise RestorePointError(f"{path} is no savepoint or checkpoint of Flink")
+    return int(unpacked[2])
 
 
 def _store(settings: Settings) -> fs.S3FileSystem:

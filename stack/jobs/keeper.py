@@ -15,6 +15,7 @@ from contracts import LakehouseError, families
 from settings import Settings, load_settings
 from stack.jobs.checkpoints import newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
+from stack.jobs.rewind import refuse_rewind
 from stack.jobs.state import JobState, load_state, save_state
 
 POLL_S = 3.0
@@ -46,7 +47,7 @@ def keep(settings: Settings, stopping: threading.Event) -> None:
             pause = POLL_S
         except FlinkUnavailableError as error:
             logger.warning("%s", error)
-        except (SubmissionError, OSError) as error:
+        except (LakehouseError, OSError) as error:
             pause = min(pause * 2, MAX_BACKOFF_S)
             logger.error("%s; next try in %.0f s", error, pause)
         stopping.wait(pause)
@@ -58,27 +59,42 @@ def submit_missing(settings: Settings) -> None:
     Raises:
         FlinkUnavailableError: the JobManager does not answer.
         SubmissionError: a job was not accepted.
+        RewindError: a job would start behind its tables.
     """
     alive = {job.job_id: job.name for job in FlinkRest(settings.flink_url).jobs() if job.state in ALIVE}
-    restore: dict[str, str | None] = {}
+    missing: dict[str, JobState] = {}
     for family in families():
         state = load_state(settings, family.name)
-        if state.job_id in alive:
+        if state.stopped or state.job_id in alive:
             continue
         if stray := next((job_id for job_id, name in alive.items() if name == f"lakehouse-{family.name}"), None):
             # submitted by a keeper that died before it could write the id down
             logger.info("adopting job %s of %s", stray, family.name)
-            save_state(settings, family.name, JobState(job_id=stray, restored_from=state.restored_from))
+            save_state(settings, family.name, state.model_copy(update={"job_id": stray, "savepoint": None}))
             continue
-        restore[family.name] = newest_restore_point(settings, state)
-    if restore:
-        _submit(settings, restore)
+        restore_from = newest_restore_point(settings, state)
+        if not state.allow_rewind and (restore_from is not None or state.resume is None):
+            refuse_rewind(settings, family, restore_from)
+        missing[family.name] = state.model_copy(update={"restored_from": restore_from})
+    if missing:
+        _submit(settings, missing)
 
 
-def _submit(settings: Settings, restore: dict[str, str | None]) -> None:
-    for name, path in restore.items():
-        logger.info("submitting %s from %s", name, path or "the earliest offsets")
-    arguments = [f"{name}={path}" if path else name for name, path in restore.items()]
+def _submit(settings: Settings, missing: dict[str, JobState]) -> None:
+    """Submit the jobs of ``missing``, each from its ``restored_from``, and remember them as they are accepted."""
+    for name, state in missing.items():
+        origin = "the positions of the job before it" if state.resume else "the earliest offsets"
+        logger.info("submitting %s from %s", name, state.restored_from or origin)
+    arguments = [
+        json.dumps(
+            {
+                "family": name,
+                "restore_from": state.restored_from,
+                "resume": None if state.resume is None else state.resume.model_dump(mode="json"),
+            }
+        )
+        for name, state in missing.items()
+    ]
     command: list[str | Path] = [
         settings.toolchain / "streaming" / "bin" / "python",
         "-m",
@@ -92,10 +108,11 @@ def _submit(settings: Settings, restore: dict[str, str | None]) -> None:
                 continue
             submitted = json.loads(line)
             name = submitted["family"]
-            save_state(settings, name, JobState(job_id=submitted["job_id"], restored_from=restore[name]))
+            started = {"job_id": submitted["job_id"], "savepoint": None, "allow_rewind": False}
+            save_state(settings, name, missing[name].model_copy(update=started))
             logger.info("submitted %s as %s", name, submitted["job_id"])
     if client.returncode:
-        raise SubmissionError(f"submitting {', '.join(restore)} failed: its output stands above")
+        raise SubmissionError(f"submitting {', '.join(missing)} failed: its output stands above")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What is remembered of each family's job: where the next submission continues."""
 
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -8,12 +9,27 @@ from settings import Settings
 from stack.local.files import write_private
 
 
+class ResumePoint(BaseModel):
+    """Where a job whose state did not fit its successor ended, per partition; see :mod:`streaming.resume`."""
+
+    read_from: dict[int, int]
+    written_up_to: dict[int, int]
+    windows_up_to: dict[str, datetime]
+
+
 class JobState(BaseModel):
-    """The newest job of a family, the savepoint it ended with and where it started from."""
+    """The newest job of a family, the savepoint it ended with and where it started from.
+
+    ``stopped`` jobs are left alone by the keeper. ``resume`` holds as long as the job that was started with it.
+    ``allow_rewind`` lets the next submission start from a point that is older than its tables.
+    """
 
     job_id: str | None = None
     restored_from: str | None = None
     savepoint: str | None = None
+    stopped: bool = False
+    resume: ResumePoint | None = None
+    allow_rewind: bool = False
 
 
 def load_state(settings: Settings, family: str) -> JobState:

@@ -101,7 +101,7 @@ def _stop(settings: Settings, supervisor: Supervisor, all_services: Sequence[Ser
     keeper, *others = ordered
     if keeper in running:
         supervisor.stop_service(keeper)
-        stop_jobs(settings, lambda line: console.print(f"  {line}"))
+        stop_jobs(settings, families(), lambda line: console.print(f"  {line}"), stay_stopped=False)
     for name in others:
         if name in running:
             supervisor.stop_service(name)

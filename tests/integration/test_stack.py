@@ -59,6 +59,9 @@ def test_status_tells_of_every_service_and_job(settings: Settings) -> None:
     assert {entry.name for entry in found.services} == {
         "store",
         "kafka",
+        "commit-guard",
+        "dead-letters",
+        "hot-view",
         "redis",
         "flink-jobmanager",
         "flink-taskmanager",

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"contracts", "settings", "resources", "streaming", "sources", "lakehouse_assets", "api", "stack"}
 
 ALLOWED = {
     "contracts": {"contracts"},
@@ -15,10 +14,15 @@ ALLOWED = {
     "resources": {"contracts", "settings", "resources"},
     "streaming": {"contracts", "settings", "streaming"},
     "sources": {"contracts", "settings", "resources", "sources"},
-    "lakehouse_assets": {"contracts", "settings", "resources", "lakehouse_assets"},
+    "commit_guard": {"contracts", "settings", "commit_guard"},
+    "dead_letters": {"contracts", "settings", "resources", "dead_letters"},
+    "hot_view": {"contracts", "settings", "resources", "hot_view"},
+    "audit": {"contracts", "settings", "resources", "audit"},
+    "lakehouse_assets": {"contracts", "settings", "resources", "audit", "lakehouse_assets"},
     "api": {"contracts", "settings", "resources", "api"},
-    "stack": OURS - {"streaming", "lakehouse_assets", "api"},
+    "stack": {"contracts", "settings", "resources", "sources", "audit", "dead_letters", "stack"},
 }
+OURS = set(ALLOWED)
 FORBIDDEN = {
     "contracts": {"pyiceberg", "pyarrow", "dagster", "pyspark", "pyflink", "pydantic", "confluent_kafka"},
     "streaming": {"pyiceberg", "pyarrow", "dagster", "pyspark"},

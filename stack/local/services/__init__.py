@@ -4,13 +4,25 @@ from pathlib import Path
 
 from settings import Settings
 from stack.local.service import Service
-from stack.local.services import api, dagster, flink, job_keeper, kafka, redis, store
+from stack.local.services import (
+    api,
+    commit_guard,
+    dagster,
+    dead_letter_collector,
+    flink,
+    hot_view,
+    job_keeper,
+    kafka,
+    redis,
+    store,
+)
 
 
 def services(settings: Settings, java_home: Path) -> tuple[Service, ...]:
     """All services, in the order in which they start; they stop in reverse."""
     return (
         store.service(settings),
+        commit_guard.service(settings),
         kafka.service(settings, java_home),
         redis.service(settings),
         flink.job_manager(settings, java_home),
@@ -19,6 +31,8 @@ def services(settings: Settings, java_home: Path) -> tuple[Service, ...]:
         dagster.webserver(settings, java_home),
         dagster.daemon(settings, java_home),
         api.service(settings),
+        hot_view.service(settings),
+        dead_letter_collector.service(settings),
         job_keeper.service(settings, java_home),
     )
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("contracts", "settings", "resources", "streaming", "sources", "lakehouse_assets", "api")
+PACKAGES = ("contracts", "settings", "resources", "streaming", "sources", "audit", "lakehouse_assets", "api")
 
 NOISE = '''"""Noise: microphones at street level."""
 
