@@ -42,6 +42,7 @@ ALIVE_KEY = "hot:alive"
 
 CONNECT_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S = 5.0
+MAX_CONNECTIONS = 32
 
 WINDOW_MINUTES = 5
 """Minutes of the rolling aggregate of a zone."""
@@ -64,8 +65,11 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
-    """Return a client for one event loop; it connects when first used."""
-    return redis.asyncio.Redis(**_options(settings), retry=AsyncRetry(NoBackoff(), 1))
+    """Return a client for one event loop; it connects when first used, and waits for a connection to be free."""
+    pool = redis.asyncio.BlockingConnectionPool(
+        **_options(settings), retry=AsyncRetry(NoBackoff(), 1), max_connections=MAX_CONNECTIONS, timeout=None
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def reading_key(family: str, sensor_id: str) -> str:

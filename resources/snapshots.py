@@ -12,6 +12,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from contracts import LakehouseError
 
 FLINK_CHECKPOINT = "flink.max-committed-checkpoint-id"
+FLINK_JOB = "flink.job-id"
 FLINK_WATERMARK = "flink.watermark"
 
 
@@ -107,7 +108,7 @@ def _commit(table: IcebergTable, snapshot: Snapshot, event_time: str) -> FlinkCo
         committed_at=_instant(snapshot.timestamp_ms),
         added_records=int(summary.get("added-records", "0")),
         total_records=int(summary.get("total-records", "0")),
-        job_id=summary.get("flink.job-id", ""),
+        job_id=summary.get(FLINK_JOB, ""),
         checkpoint_id=int(summary[FLINK_CHECKPOINT]),
         newest_event=_newest_event(table, snapshot, event_time),
         watermark=None if watermark is None else _instant(int(watermark)),

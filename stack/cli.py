@@ -193,6 +193,7 @@ def _print_addresses(settings: Settings) -> None:
 
 def _register_others() -> None:
     from audit.commands import audit
+    from benchmarks.commands import app as bench
     from dead_letters.commands import dead_letters
     from sources.commands import replay, simulate
     from stack.jobs.commands import app as jobs
@@ -200,6 +201,7 @@ def _register_others() -> None:
     for command in (simulate, replay, dead_letters, audit):
         app.command()(command)
     app.add_typer(jobs)
+    app.add_typer(bench)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ ZONE_INTERVAL = timedelta(seconds=1)
 """In processing time; each costs a task as much as thousands of events."""
 
 _PRODUCER = {
-    "linger.ms": "2",
+    "linger.ms": "5",
     "batch.size": "262144",
     "compression.type": "lz4",
 }

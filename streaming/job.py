@@ -1,6 +1,6 @@
 """The job of one family: a single statement set, so that the topic is read and decoded once."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from pyflink.common import Configuration
@@ -55,8 +55,6 @@ def job_options(family: Family, settings: Settings) -> dict[str, str]:
         "execution.checkpointing.timeout": "10 min",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
-        # the default of 100 ms alone breaks the latency of the hot path
-        "execution.buffer-timeout.interval": "5 ms",
         "table.local-time-zone": "UTC",
         "table.exec.state.ttl": f"{family.deduplication_ttl.total_seconds() * 1000:.0f} ms",
         # the distinct events are deduplicated once, whatever reads them
@@ -66,7 +64,14 @@ def job_options(family: Family, settings: Settings) -> dict[str, str]:
     }
 
 
-def submit(family: Family, settings: Settings, *, restore_from: str | None, resume: Resume | None) -> str:
+def submit(
+    family: Family,
+    settings: Settings,
+    *,
+    restore_from: str | None,
+    resume: Resume | None,
+    sinks: Collection[str] | None = None,
+) -> str:
     """Submit the family's job to the cluster and return its Flink job id.
 
     Args:
@@ -75,6 +80,7 @@ def submit(family: Family, settings: Settings, *, restore_from: str | None, resu
         restore_from: savepoint or retained checkpoint to continue from; ``None`` starts at the earliest offset,
             or where ``resume`` says.
         resume: where the last job with other state ended; what it has written is left out.
+        sinks: names of :func:`inserts`; all of them where it is ``None``.
     """
     configuration = Configuration()
     for name, value in job_options(family, settings).items():
@@ -91,8 +97,9 @@ def submit(family: Family, settings: Settings, *, restore_from: str | None, resu
     for declaration in declarations(family, settings):
         environment.execute_sql(declaration)
     statements = environment.create_statement_set()
-    for insert in inserts(family, resume):
-        statements.add_insert_sql(insert)
+    for name, insert in inserts(family, resume).items():
+        if sinks is None or name in sinks:
+            statements.add_insert_sql(insert)
     client = statements.execute().get_job_client()
     if client is None:
         raise RuntimeError(f"Flink accepted the job of {family.name} without naming its id")
@@ -124,16 +131,16 @@ def declarations(family: Family, settings: Settings) -> tuple[str, ...]:
     )
 
 
-def inserts(family: Family, resume: Resume | None) -> tuple[str, ...]:
+def inserts(family: Family, resume: Resume | None) -> dict[str, str]:
     """The statements of the job, one for each of its sinks."""
-    return (
-        sql.insert_bronze(family, resume),
-        sql.insert_tumbling(family, resume),
-        sql.insert_sliding(family, resume),
-        sql.insert_late(family, resume),
-        hot_sql.insert_readings(family),
-        hot_sql.insert_zones(family),
-    )
+    return {
+        "bronze": sql.insert_bronze(family, resume),
+        "tumbling": sql.insert_tumbling(family, resume),
+        "sliding": sql.insert_sliding(family, resume),
+        "late": sql.insert_late(family, resume),
+        "readings": hot_sql.insert_readings(family),
+        "zones": hot_sql.insert_zones(family),
+    }
 
 
 def _remote_environment(flink_url: str, configuration: Configuration) -> StreamExecutionEnvironment:

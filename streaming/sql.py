@@ -108,6 +108,9 @@ def create_source(
         "properties.group.id": f"lakehouse-{family.name}",
         # an aborted transaction is nothing that was published
         "properties.isolation.level": "read_committed",
+        # the broker answers at once where there is much, else waits a little: a fetch costs more than an event
+        "properties.fetch.min.bytes": "65536",
+        "properties.fetch.max.wait.ms": "8",
         **({"scan.startup.mode": "earliest-offset"} if resume is None else resume.startup_options()),
         "scan.watermark.idle-timeout": f"{idle_timeout_s} s",
         "value.format": "event-json",

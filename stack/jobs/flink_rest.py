@@ -57,6 +57,11 @@ class FlinkRest:
         counts: dict[str, int] = self._request("GET", f"/jobs/{job_id}/checkpoints")["counts"]
         return counts["completed"]
 
+    def records_read(self, job_id: str, vertex: str) -> int:
+        """Records that the vertices whose names begin with ``vertex`` have read from others, a second ago."""
+        vertices = self._request("GET", f"/jobs/{job_id}")["vertices"]
+        return sum(v["metrics"]["read-records"] for v in vertices if v["name"].startswith(vertex))
+
     def cancel(self, job_id: str) -> None:
         """Cancel the job; its newest checkpoint is retained."""
         self._request("PATCH", f"/jobs/{job_id}", params={"mode": "cancel"})

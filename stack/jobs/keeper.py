@@ -70,11 +70,11 @@ def submit_missing(settings: Settings) -> None:
         if stray := next((job_id for job_id, name in alive.items() if name == f"lakehouse-{family.name}"), None):
             # submitted by a keeper that died before it could write the id down
             logger.info("adopting job %s of %s", stray, family.name)
-            save_state(settings, family.name, state.model_copy(update={"job_id": stray, "savepoint": None}))
+            save_state(settings, family.name, _started(state, stray, state.lineage))
             continue
         restore_from = newest_restore_point(settings, state)
         if not state.allow_rewind and (restore_from is not None or state.resume is None):
-            refuse_rewind(settings, family, restore_from)
+            refuse_rewind(settings, family, restore_from, state.lineage)
         missing[family.name] = state.model_copy(update={"restored_from": restore_from})
     if missing:
         _submit(settings, missing)
@@ -108,11 +108,17 @@ def _submit(settings: Settings, missing: dict[str, JobState]) -> None:
                 continue
             submitted = json.loads(line)
             name = submitted["family"]
-            started = {"job_id": submitted["job_id"], "savepoint": None, "allow_rewind": False}
-            save_state(settings, name, missing[name].model_copy(update=started))
+            # a job that begins without state begins to count checkpoints anew
+            continued = [] if missing[name].restored_from is None else missing[name].lineage
+            save_state(settings, name, _started(missing[name], submitted["job_id"], continued))
             logger.info("submitted %s as %s", name, submitted["job_id"])
     if client.returncode:
         raise SubmissionError(f"submitting {', '.join(missing)} failed: its output stands above")
+
+
+def _started(state: JobState, job_id: str, lineage: list[str]) -> JobState:
+    started = {"job_id": job_id, "savepoint": None, "allow_rewind": False, "lineage": [*lineage, job_id]}
+    return state.model_copy(update=started)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def start_jobs(
     """
     for family in families:
         if restore_from is not None and not allow_rewind:
-            refuse_rewind(settings, family, restore_from)
+            refuse_rewind(settings, family, restore_from, load_state(settings, family.name).lineage)
         chosen = {} if restore_from is None else {"savepoint": restore_from, "resume": None}
         _update(settings, family, stopped=False, allow_rewind=allow_rewind, **chosen)
     await_running(settings, families)

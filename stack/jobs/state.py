@@ -20,13 +20,16 @@ class ResumePoint(BaseModel):
 class JobState(BaseModel):
     """The newest job of a family, the savepoint it ended with and where it started from.
 
-    ``stopped`` jobs are left alone by the keeper. ``resume`` holds as long as the job that was started with it.
+    ``lineage`` holds the jobs whose state goes on in the newest one, oldest first: checkpoint numbers keep growing
+    over all of them. ``stopped`` jobs are left alone by the keeper. ``resume`` holds as long as the job that was
+    started with it, and those that continue it.
     ``allow_rewind`` lets the next submission start from a point that is older than its tables.
     """
 
     job_id: str | None = None
     restored_from: str | None = None
     savepoint: str | None = None
+    lineage: list[str] = []
     stopped: bool = False
     resume: ResumePoint | None = None
     allow_rewind: bool = False

@@ -121,9 +121,14 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "execution.checkpointing.dir": f"{settings.checkpoint_location}/checkpoints",
         "execution.checkpointing.savepoint-dir": f"{settings.checkpoint_location}/savepoints",
         "execution.checkpointing.num-retained": 3,
+        # ms; of what the REST interface tells of running jobs
+        "metrics.fetcher.update-interval": 1000,
         "state.backend.type": "rocksdb",
         # nearly every event is new: the deduplication asks for keys that are not there
         "state.backend.rocksdb.use-bloom-filter": True,
+        # whole filters are megabytes, and each that has left the cache was read and checksummed again for one key
+        "state.backend.rocksdb.memory.partitioned-index-filters": True,
+        "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
         # rows that a task can take while it closes files, without holding up the source
         "taskmanager.network.memory.floating-buffers-per-gate": 128,
         "restart-strategy.type": "exponential-delay",

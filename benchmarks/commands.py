@@ -1,0 +1,67 @@
+"""The commands ``bench latency`` and ``bench ingest``."""
+
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from settings import Settings, load_settings
+from stack.errors import StackError
+from stack.local.supervisor import Supervisor
+
+app = typer.Typer(name="bench", help="What is claimed about speed, measured here and now.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")]
+
+
+@app.command()
+def latency(
+    rate: Annotated[float, typer.Option(min=1, help="Events per second of all families together.")] = 20_000,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds that are measured.")] = 60,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds of the same load before.")] = 60,
+    sensors: Annotated[int, typer.Option(min=3, help="Sensors of all families together.")] = 5_000,
+    as_json: Json = False,
+) -> None:
+    """Measure the time from produce() to a value that the API can read, under a steady load."""
+    from benchmarks.latency import measure_latency
+
+    settings = _running_stack()
+    Console(stderr=True).print(f"{warm_up:.0f} s of warm-up, then {duration:.0f} s of measuring")
+    _show(
+        measure_latency(settings, rate=rate, duration_s=duration, warm_up_s=warm_up, sensors=sensors),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def ingest(
+    events: Annotated[int, typer.Option(min=10_000, help="Events of all families together.")] = 3_000_000,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast full topics are emptied: into bronze alone, and into all that the jobs write."""
+    from benchmarks.ingest import measure_ingest
+
+    console = Console(stderr=True, highlight=False)
+    _show(measure_ingest(_running_stack(), events=events, say=console.print), as_json=as_json)
+
+
+def _running_stack() -> Settings:
+    settings = load_settings()
+    if not Supervisor(settings).is_running():
+        raise StackError("the stack is down: ./lakehouse up starts it")
+    return settings
+
+
+def _show(report: BaseModel, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(report.model_dump_json())
+        return
+    table = Table("", "", box=None, show_header=False)
+    for name, value in report.model_dump().items():
+        shown = (
+            ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+        )
+        table.add_row(name, shown)
+    Console(highlight=False, soft_wrap=True).print(table)

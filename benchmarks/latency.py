@@ -1,0 +1,206 @@
+"""Time from ``produce()`` to a value that the API can read, while the whole stack takes a steady load.
+
+The load comes from a process of its own. Beside it, a probe publishes events of sensors of its own and asks for
+each, through the function that the API answers with, until the very event is there.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import psutil
+from confluent_kafka import Producer
+from pydantic import BaseModel
+from redis.asyncio import Redis
+
+from api.latest.service import latest_reading
+from benchmarks.processes import cpu_seconds, used
+from contracts import Family, families
+from contracts.tables import event_columns
+from resources.hot_view import connect_async
+from resources.kafka import client_config
+from settings import Settings
+from settings.model import ROOT
+
+PROBES_PER_S = 40
+PROBE_SENSORS = 400
+"""More than are on their way at once, so that one probe never hides behind the next."""
+POLL_S = 0.001
+GIVE_UP_S = 10.0
+LINGER_MS = 5
+
+PRODUCER = {
+    "linger.ms": LINGER_MS,
+    "acks": "all",
+    "enable.idempotence": True,
+    "compression.type": "lz4",
+    "partitioner": "murmur2_random",
+}
+
+
+class LatencyReport(BaseModel):
+    """Percentiles of the time to be readable, in milliseconds, and what the machine did meanwhile.
+
+    ``lost`` probes were not readable within ten seconds; they are in no percentile. Of the time to be readable,
+    ``acknowledged_p50_ms`` is until the broker has the event; the rest is Flink, the hot topic and the loader.
+    """
+
+    rate: float
+    sensors: int
+    duration_s: float
+    warm_up_s: float
+    load_events_per_s: float
+    probes: int
+    lost: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    acknowledged_p50_ms: float
+    cores: int
+    cpu_share: dict[str, float]
+    cpu_s_per_million: dict[str, float]
+
+
+@dataclass(slots=True)
+class Samples:
+    """What the probes have measured: until the value is readable, and until the broker has taken the event."""
+
+    readable_ms: list[float] = field(default_factory=list)
+    acknowledged_ms: list[float] = field(default_factory=list)
+    lost: int = 0
+
+
+def measure_latency(
+    settings: Settings, *, rate: float, duration_s: float, warm_up_s: float, sensors: int
+) -> LatencyReport:
+    """Load the stack for ``warm_up_s`` and ``duration_s`` seconds and probe it in the latter.
+
+    Args:
+        settings: of a running stack.
+        rate: events per second of all families together.
+        duration_s: seconds that are measured.
+        warm_up_s: seconds before: a cold JVM takes more than a second for what takes it milliseconds later.
+        sensors: number of sensors of all families together.
+    """
+    load = _start_load(rate, duration_s + warm_up_s, sensors)
+    try:
+        time.sleep(warm_up_s)
+        before, load_before, started = cpu_seconds(settings), _cpu_of(load.pid), time.monotonic()
+        samples = asyncio.run(_probe(settings, duration_s))
+        seconds = time.monotonic() - started
+        cpu = used(before, cpu_seconds(settings)) | {"load generator": round(_cpu_of(load.pid) - load_before, 2)}
+    finally:
+        output, _ = load.communicate(timeout=600)
+    sent = json.loads(output.splitlines()[-1])
+    readable = np.array(samples.readable_ms)
+    p50, p95, p99, p999 = (float(np.percentile(readable, q)) for q in (50, 95, 99, 99.9))
+    in_flight = sent["events_per_s"] * seconds
+    return LatencyReport(
+        rate=rate,
+        sensors=sensors,
+        duration_s=round(seconds, 1),
+        warm_up_s=warm_up_s,
+        load_events_per_s=sent["events_per_s"],
+        probes=len(readable) + samples.lost,
+        lost=samples.lost,
+        p50_ms=round(p50, 2),
+        p95_ms=round(p95, 2),
+        p99_ms=round(p99, 2),
+        p999_ms=round(p999, 2),
+        max_ms=round(float(readable.max()), 2),
+        acknowledged_p50_ms=round(float(np.median(samples.acknowledged_ms)), 2),
+        cores=psutil.cpu_count() or 1,
+        cpu_share={name: round(spent / seconds, 3) for name, spent in cpu.items()},
+        cpu_s_per_million={name: round(spent / in_flight * 1e6, 2) for name, spent in cpu.items()},
+    )
+
+
+def _start_load(rate: float, seconds: float, sensors: int) -> "subprocess.Popen[str]":
+    command = [
+        sys.executable,
+        "-m",
+        "stack",
+        "simulate",
+        "--rate",
+        str(rate),
+        "--duration",
+        str(seconds),
+        "--sensors",
+        str(sensors // len(families())),
+        "--json",
+    ]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def _cpu_of(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+async def _probe(settings: Settings, seconds: float) -> Samples:
+    samples = Samples()
+    producer = Producer({**client_config(settings), **PRODUCER})
+    redis = connect_async(settings)
+    try:
+        await redis.ping()
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as probes:
+            probes.create_task(_poll(producer, started + seconds + GIVE_UP_S, probes_done := asyncio.Event()))
+            waiting = []
+            for number in range(int(seconds * PROBES_PER_S)):
+                await asyncio.sleep(max(0.0, started + number / PROBES_PER_S - time.monotonic()))
+                family = families()[number % len(families())]
+                waiting.append(probes.create_task(_follow(producer, redis, family, number, samples)))
+            await asyncio.gather(*waiting)
+            probes_done.set()
+    finally:
+        producer.flush(GIVE_UP_S)
+        await redis.aclose()
+    return samples
+
+
+async def _poll(producer: Producer, until: float, done: asyncio.Event) -> None:
+    """Serve delivery reports."""
+    while not done.is_set() and time.monotonic() < until:
+        producer.poll(0)
+        await asyncio.sleep(POLL_S)
+
+
+async def _follow(producer: Producer, redis: Redis, family: Family, number: int, samples: Samples) -> None:
+    sensor_id = f"bench-{family.name}-{number % PROBE_SENSORS:03d}"
+    event = _event(family, sensor_id, number)
+    begun = time.monotonic()
+
+    def acknowledged(error: object, _: object) -> None:
+        if error is None:
+            samples.acknowledged_ms.append((time.monotonic() - begun) * 1000)
+
+    producer.produce(family.topic, orjson.dumps(event), sensor_id.encode(), on_delivery=acknowledged)
+    wanted = event["event_id"].encode()
+    while time.monotonic() - begun < GIVE_UP_S:
+        reading = await latest_reading(redis, family.name, sensor_id)
+        if reading is not None and wanted in reading:
+            samples.readable_ms.append((time.monotonic() - begun) * 1000)
+            return
+        await asyncio.sleep(POLL_S)
+    samples.lost += 1
+
+
+def _event(family: Family, sensor_id: str, number: int) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    event: dict[str, Any] = {column.name: None for column in event_columns(family)}
+    return event | {
+        "event_id": f"{sensor_id}-{now.timestamp():.6f}-{number}",
+        "sensor_id": sensor_id,
+        "event_time": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "zone": family.zones[0],
+    }

@@ -1,0 +1,31 @@
+"""CPU time of the services of a running stack."""
+
+import psutil
+
+from settings import Settings
+from stack.local.status import status
+
+
+def cpu_seconds(settings: Settings) -> dict[str, float]:
+    """CPU time that each service has used, with its child processes, in seconds."""
+    return {entry.name: _of_tree(entry.pid) for entry in status(settings).services if entry.pid is not None}
+
+
+def used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """CPU time used between two looks; a service that restarted in between counts from its start."""
+    return {
+        name: round(total - before.get(name, 0.0) if total >= before.get(name, 0.0) else total, 2)
+        for name, total in after.items()
+    }
+
+
+def _of_tree(pid: int) -> float:
+    total = 0.0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            times = process.cpu_times()
+            total += times.user + times.system
+    except psutil.NoSuchProcess:
+        return total
+    return total

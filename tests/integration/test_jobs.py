@@ -1,0 +1,160 @@
+"""Stopping, starting and upgrading jobs while events come; DuckDB holds the tables against each other."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pytest
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+import contracts
+from contracts import all_tables
+from resources.catalog import open_catalog
+from settings import Settings
+from sources.ledger import Ledger
+from sources.simulate import SimulationOptions, run_simulation
+from stack.jobs.flink_rest import FlinkRest
+from stack.jobs.operations import start_jobs, stop_jobs
+from stack.jobs.rewind import RewindError
+from stack.jobs.state import load_state
+from stack.jobs.upgrade import upgrade_jobs
+
+FAMILY = contracts.family("energy")
+PATIENCE_S = 180
+
+
+class Simulation:
+    """Live events with late and repeated ones, until it is stopped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stop = threading.Event()
+        self._ledgers: list[Ledger] = []
+        options = SimulationOptions(
+            families=(FAMILY,), sensors=60, rate=400, late=0.02, duplicates=0.02, malformed=0.02, seed=7
+        )
+        self._thread = threading.Thread(
+            target=lambda: self._ledgers.extend(run_simulation(options, settings, stop=self._stop))
+        )
+        self._thread.start()
+
+    def end(self) -> Ledger:
+        self._stop.set()
+        self._thread.join()
+        return self._ledgers[0]
+
+
+@pytest.fixture
+def simulation(settings: Settings) -> Iterator[Simulation]:
+    running = Simulation(settings)
+    yield running
+    running.end()
+
+
+def rows(settings: Settings, identifier: str, since: datetime) -> object:
+    declared = contracts.table(identifier)
+    condition = f"{declared.event_time} >= '{since.isoformat()}'"
+    return open_catalog(settings).load_table(identifier).scan(row_filter=condition).to_arrow()
+
+
+def places(settings: Settings, ledger: Ledger) -> tuple[int, int]:
+    """Rows of bronze that the ledger's offsets are of, and how many places in Kafka those are."""
+    bronze = open_catalog(settings).load_table(f"bronze.{FAMILY.name}_events")
+    ranges = " or ".join(
+        f"(kafka_partition = {p} and kafka_offset >= {r.first_offset} and kafka_offset <= {r.last_offset})"
+        for p, r in ledger.partitions.items()
+    )
+    found = bronze.scan(row_filter=ranges, selected_fields=("kafka_partition", "kafka_offset")).to_arrow()
+    with duckdb.connect() as connection:
+        counted = (
+            connection.register("found", found)
+            .execute("SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM found")
+            .fetchone()
+        )
+    assert counted is not None
+    return counted[0], counted[1]
+
+
+def unbalanced_minutes(settings: Settings, since: datetime) -> tuple[list[object], int]:
+    """Closed minutes whose distinct events are not those in windows and the late ones; and the closed minutes."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        # in this order: what is late or in a window is in bronze
+        for name, identifier in (
+            ("windows", f"silver.{FAMILY.name}_1m"),
+            ("late", "silver.late_events"),
+            ("events", f"bronze.{FAMILY.name}_events"),
+        ):
+            connection.register(name, rows(settings, identifier, since))
+        connection.execute(f"""
+            CREATE TABLE minutes AS
+            WITH closed AS (SELECT max(window_end) AS until FROM windows),
+            counted AS (
+                SELECT date_trunc('minute', event_time) AS minute, count(DISTINCT event_id) AS published
+                FROM events WHERE event_time < (SELECT until FROM closed) GROUP BY 1
+            ), inside AS (SELECT window_start AS minute, sum(event_count) AS counted FROM windows GROUP BY 1),
+            behind AS (
+                SELECT date_trunc('minute', event_time) AS minute, count(DISTINCT event_id) AS late
+                FROM late WHERE family = '{FAMILY.name}' GROUP BY 1
+            )
+            SELECT minute, published, coalesce(counted, 0) AS counted, coalesce(late, 0) AS late
+            FROM counted LEFT JOIN inside USING (minute) LEFT JOIN behind USING (minute)
+        """)
+        wrong = connection.execute("FROM minutes WHERE published != counted + late").fetchall()
+        doubled = connection.execute(
+            "SELECT sensor_id, window_start FROM windows GROUP BY ALL HAVING count(*) > 1"
+        ).fetchall()
+        (closed,) = connection.execute("SELECT count(*) FROM minutes WHERE counted > 0").fetchone() or (0,)
+    assert doubled == []
+    return list(wrong), closed
+
+
+def test_an_upgrade_while_events_come_loses_and_doubles_nothing(
+    settings: Settings, simulation: Simulation
+) -> None:
+    since = (datetime.now(UTC) - timedelta(minutes=30)).replace(second=0, microsecond=0)
+    before = load_state(settings, FAMILY.name).job_id
+
+    upgrade_jobs(settings, (FAMILY,), all_tables(), print)
+    state = load_state(settings, FAMILY.name)
+    assert state.job_id != before
+    assert state.restored_from is None
+    assert state.resume is not None
+
+    @retry(retry=retry_if_result(lambda closed: closed < 2), stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(2))
+    def closed_minutes() -> int:
+        return unbalanced_minutes(settings, since)[1]
+
+    closed_minutes()
+    ledger = simulation.end()
+    expected = ledger.acknowledged - ledger.by_kind.malformed
+
+    @retry(retry=retry_if_result(lambda n: n < expected), stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(1))
+    def drained() -> int:
+        return places(settings, ledger)[0]
+
+    drained()
+    assert places(settings, ledger) == (expected, expected)
+    assert unbalanced_minutes(settings, since)[0] == []
+
+
+def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: Simulation) -> None:
+    stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
+    old = load_state(settings, FAMILY.name).savepoint
+    assert old is not None
+    start_jobs(settings, (FAMILY,))
+    job_id = load_state(settings, FAMILY.name).job_id
+    assert job_id is not None
+    client = FlinkRest(settings.flink_url)
+
+    @retry(retry=retry_if_result(lambda n: n < 3), stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(1))
+    def checkpoints() -> int:
+        return client.completed_checkpoints(job_id)
+
+    checkpoints()
+    stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
+    try:
+        with pytest.raises(RewindError, match="events would be written twice"):
+            start_jobs(settings, (FAMILY,), restore_from=old)
+    finally:
+        start_jobs(settings, (FAMILY,))
