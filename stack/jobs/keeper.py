@@ -108,12 +108,17 @@ def _submit(settings: Settings, missing: dict[str, JobState]) -> None:
                 continue
             submitted = json.loads(line)
             name = submitted["family"]
-            # a job that begins without state begins to count checkpoints anew
-            continued = [] if missing[name].restored_from is None else missing[name].lineage
-            save_state(settings, name, _started(missing[name], submitted["job_id"], continued))
+            save_state(settings, name, _started(missing[name], submitted["job_id"], _continued(missing[name])))
             logger.info("submitted %s as %s", name, submitted["job_id"])
     if client.returncode:
         raise SubmissionError(f"submitting {', '.join(missing)} failed: its output stands above")
+
+
+def _continued(state: JobState) -> list[str]:
+    """The jobs whose state the next one goes on with: none where it starts without, and counts anew."""
+    if state.restored_from is None or state.job_id is None:
+        return []
+    return state.lineage or [state.job_id]
 
 
 def _started(state: JobState, job_id: str, lineage: list[str]) -> JobState:

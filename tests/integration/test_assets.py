@@ -26,6 +26,8 @@ BRONZE, GOLD = bronze_events(FAMILY), gold_hourly(FAMILY)
 FIRST = date(2001, 2, 26)
 """Days that no stream writes to: 26 February to 2 March 2001, the third without events."""
 LAST = FIRST + timedelta(days=4)
+NO_PARTITION = 99
+"""The topic has none of this number, so that what follows its offsets is not led astray."""
 EMPTY = FIRST + timedelta(days=2)
 MEASURES = [measure.name for measure in FAMILY.measures]
 RANGES = [(measure.minimum or 0, measure.maximum or 0) for measure in FAMILY.measures]
@@ -58,7 +60,11 @@ def random_events(seed: int, count: int) -> list[dict[str, Any]]:
     for copy in copies:
         copy["zone"] = "copy"
     for offset, row in enumerate(rows + copies):
-        row |= {"kafka_partition": 0, "kafka_offset": offset, "kafka_time": datetime(2001, 3, 9, tzinfo=UTC)}
+        row |= {
+            "kafka_partition": NO_PARTITION,
+            "kafka_offset": offset,
+            "kafka_time": datetime(2001, 3, 9, tzinfo=UTC),
+        }
     return rows + copies
 
 

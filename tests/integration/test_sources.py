@@ -80,7 +80,7 @@ def test_topics_are_as_declared_and_left_alone(settings: Settings) -> None:
 
 def test_a_missing_topic_is_created(settings: Settings) -> None:
     extra = replace(family("traffic"), name="temporary", topic_partitions=3)
-    assert ensure_topics(settings, [extra, family("traffic")]) == ["sensors.temporary"]
+    assert ensure_topics(settings, [extra, family("traffic")]) == ["sensors.temporary", "hot.temporary"]
     assert ensure_topics(settings, [extra]) == []
     assert end_offsets(settings, extra.topic) == {0: 0, 1: 0, 2: 0}
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
