@@ -147,7 +147,10 @@ def _refused(judged: list[tuple[TableChange, FlinkSnapshot, Decision]]) -> _Sett
     ]
     message = "; ".join(reasons)
     logger.warning("refused a commit: %s", message)
-    return _Settled(Outcome.REFUSED, error_response(HTTPStatus.CONFLICT, "CommitFailedException", message))
+    # not 409: Iceberg's client takes that for a conflict, refreshes and tries again for minutes, while the job
+    # cannot checkpoint; 400 fails the commit at once, and the restarted job skips it
+    # (``ErrorHandlers.tableCommitHandler`` and ``SnapshotProducer.commit`` of Iceberg 1.11)
+    return _Settled(Outcome.REFUSED, error_response(HTTPStatus.BAD_REQUEST, "BadRequestException", message))
 
 
 def _failed(commit: Commit, status: HTTPStatus, error: UpstreamError) -> _Settled:

@@ -145,8 +145,8 @@ def test_a_checkpoint_lands_once(writer: FlinkWriter, settings: Settings) -> Non
 
     for checkpoint in (10, 9):  # the same files under another snapshot, as the stock sink would add them
         refused = writer.send(writer.change(checkpoint))
-        assert refused.status_code == 409, refused.text
-        assert refused.json()["error"]["type"] == "CommitFailedException"
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["error"]["type"] == "BadRequestException"
 
     assert writer.send(writer.change(11)).status_code == 200
     written = [

@@ -1,6 +1,8 @@
 """Dagster's code server, webserver and daemon, with their state below ``<home>/dagster``."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -8,6 +10,7 @@ import yaml
 from resources.dagster_client import LOCATION
 from settings import Settings
 from settings.model import ROOT
+from stack.errors import StackError
 from stack.local.files import write_private
 from stack.local.http_probe import get_json
 from stack.local.local_env import is_free
@@ -93,6 +96,24 @@ def prepare(settings: Settings) -> None:
     shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
     server = {"host": "127.0.0.1", "port": settings.ports.dagster_code, "location_name": LOCATION}
     write_private(_workspace_file(settings), yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    _create_storage(settings)
+
+
+def _create_storage(settings: Settings) -> None:
+    """Create the instance's databases before its processes start: two that do so at once spoil them."""
+    folder = settings.home / "dagster"
+    if (folder / "history").exists():
+        return
+    command = [settings.toolchain / "main" / "bin" / "dagster", "instance", "info"]
+    created = subprocess.run(
+        command,
+        env={**os.environ, "DAGSTER_HOME": str(folder), "DAGSTER_DISABLE_TELEMETRY": "yes"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if created.returncode:
+        raise StackError(f"Dagster could not create its databases in {folder}: {created.stderr.strip()}")
 
 
 def _workspace_file(settings: Settings) -> Path:

@@ -115,9 +115,9 @@ def test_a_checkpoint_that_the_table_holds_is_refused(
     sent = len(catalog.commits)
     for requirements in ([], [assertion(tenth["snapshot-id"])]):
         answer = commit(guard, snapshot(checkpoint, parent=tenth["snapshot-id"]), requirements=requirements)
-        assert answer.status_code == 409
+        assert answer.status_code == 400
         error = answer.json()["error"]
-        assert (error["type"], error["code"]) == ("CommitFailedException", 409)
+        assert (error["type"], error["code"]) == ("BadRequestException", 400)
         assert str(tenth["snapshot-id"]) in error["message"]
         assert "bronze.city.events" in error["message"]
     assert len(catalog.commits) == sent
@@ -137,7 +137,7 @@ def test_a_checkpoint_is_found_behind_snapshots_of_others(
     commit(guard, compaction, requirements=[])
     commit(guard, other, requirements=[])
     answer = commit(guard, snapshot(10, parent=other["snapshot-id"]), requirements=[])
-    assert answer.status_code == 409
+    assert answer.status_code == 400
     assert commit(guard, snapshot(11, parent=other["snapshot-id"]), requirements=[]).status_code == 200
 
 
@@ -164,13 +164,13 @@ def test_what_has_left_the_branch_does_not_count(guard: Starlette, catalog: Memo
 def test_each_snapshot_of_a_commit_is_judged(guard: Starlette, catalog: MemoryCatalog, tenth: Json) -> None:
     twelfth = snapshot(12, parent=tenth["snapshot-id"])
     doubled = snapshot(10, parent=twelfth["snapshot-id"])
-    assert commit(guard, twelfth, doubled, requirements=[]).status_code == 409
+    assert commit(guard, twelfth, doubled, requirements=[]).status_code == 400
     assert snapshot_ids(catalog) == [tenth["snapshot-id"]]
     thirteenth = snapshot(13, parent=twelfth["snapshot-id"])
     pair = [twelfth, thirteenth]
     assert commit(guard, *pair, requirements=[]).status_code == 200
     assert commit(guard, *pair, requirements=[]).status_code == 200  # repeated as a whole
-    assert commit(guard, snapshot(13, parent=1), requirements=[]).status_code == 409
+    assert commit(guard, snapshot(13, parent=1), requirements=[]).status_code == 400
     assert snapshot_ids(catalog) == [member["snapshot-id"] for member in (tenth, twelfth, thirteenth)]
 
 
@@ -178,7 +178,7 @@ def test_each_table_of_a_transaction_is_judged(guard: Starlette, catalog: Memory
     fresh = change(snapshot(1, parent=None), requirements=[], name="others")
     doubled = change(snapshot(10, parent=tenth["snapshot-id"]), requirements=[])
     refused = asyncio.run(post(guard, TRANSACTION, {"table-changes": [fresh, doubled]}))
-    assert refused.status_code == 409
+    assert refused.status_code == 400
     assert catalog.tables["bronze", "city", "others"]["snapshots"] == []
 
     new = change(snapshot(11, parent=tenth["snapshot-id"]), requirements=[])
@@ -195,7 +195,7 @@ def test_each_table_of_a_transaction_is_judged(guard: Starlette, catalog: Memory
     ]
     half = change(snapshot(12, parent=None), requirements=[])
     answer = asyncio.run(post(guard, TRANSACTION, {"table-changes": [fresh, half]}))
-    assert answer.status_code == 409  # no catalog lands half of a transaction: not to be guessed at
+    assert answer.status_code == 400  # no catalog lands half of a transaction: not to be guessed at
 
 
 def test_a_transaction_is_judged_by_the_tables_that_flink_writes(
@@ -223,7 +223,7 @@ def test_a_stream_of_commits_loads_the_table_once(guard: Starlette, catalog: Mem
         head = written["snapshot-id"]
     assert len(catalog.loads) == loads
     # what it has not loaded it still knows: the first of them again, under another id
-    assert commit(guard, snapshot(11, parent=head), requirements=[assertion(head)]).status_code == 409
+    assert commit(guard, snapshot(11, parent=head), requirements=[assertion(head)]).status_code == 400
 
 
 def test_what_the_catalog_did_not_take_is_not_remembered(
@@ -235,7 +235,7 @@ def test_what_the_catalog_did_not_take_is_not_remembered(
     # the retry has the same identifier and another parent, and another guard on its way
     moved, at = snapshot(1, parent=tenth["snapshot-id"], **other), assertion(tenth["snapshot-id"])
     assert commit(second, moved, requirements=[at]).status_code == 200
-    assert commit(first, snapshot(10, parent=77), requirements=[assertion(77)]).status_code == 409
+    assert commit(first, snapshot(10, parent=77), requirements=[assertion(77)]).status_code == 400
     assert snapshot_ids(catalog) == [tenth["snapshot-id"], 77]
 
 
@@ -412,7 +412,7 @@ def test_a_restarted_job_does_not_double_what_a_held_commit_brings(
             looked_at = catalog.head()
         return statuses
 
-    assert asyncio.run(scenario()) == [409, 409]
+    assert asyncio.run(scenario()) == [400, 400]
     assert len(snapshot_ids(catalog)) == 1
 
 
@@ -442,7 +442,7 @@ def test_guards_side_by_side_let_one_commit_land(
         )
         return sorted(answer.status_code for answer in answers)
 
-    assert asyncio.run(scenario()) == ([200] * 5 if same_snapshot else [200, 409, 409, 409, 409])
+    assert asyncio.run(scenario()) == ([200] * 5 if same_snapshot else [200, 400, 400, 400, 400])
     assert len(snapshot_ids(catalog)) == 1
 
 
