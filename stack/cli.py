@@ -196,9 +196,10 @@ def _register_others() -> None:
     from benchmarks.commands import app as bench
     from dead_letters.commands import dead_letters
     from sources.commands import replay, simulate
+    from stack.chaos.commands import chaos
     from stack.jobs.commands import app as jobs
 
-    for command in (simulate, replay, dead_letters, audit):
+    for command in (simulate, replay, dead_letters, audit, chaos):
         app.command()(command)
     app.add_typer(jobs)
     app.add_typer(bench)

@@ -104,7 +104,7 @@ def _create_storage(settings: Settings) -> None:
     folder = settings.home / "dagster"
     if (folder / "history").exists():
         return
-    command = [settings.toolchain / "main" / "bin" / "dagster", "instance", "info"]
+    command: list[str | Path] = [settings.toolchain / "main" / "bin" / "dagster", "instance", "info"]
     created = subprocess.run(
         command,
         env={**os.environ, "DAGSTER_HOME": str(folder), "DAGSTER_DISABLE_TELEMETRY": "yes"},

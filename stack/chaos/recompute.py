@@ -1,0 +1,220 @@
+"""Silver from bronze, computed by DuckDB: what the windows must hold, written from the contract alone.
+
+An event counts once, where it stands first in its partition, unless it came after its window was closed. Its
+arrival is the order of its offset, because a sensor keeps its partition.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+
+from contracts import Aggregate, Aggregation, Column, Table
+from contracts.tables import SLIDE
+
+MEAN_TOLERANCE = 1e-9
+"""Relative; a sum of floating-point numbers depends on their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Rows of one family in an interval: bronze, its late events, and its dead letters' places."""
+
+    bronze: pa.Table
+    late: pa.Table
+    dead_letters: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """One minute of event time whose events are not all accounted for."""
+
+    minute: datetime
+    distinct: int
+    counted: int
+    late: int
+
+    def __str__(self) -> str:
+        return (
+            f"minute {self.minute:%Y-%m-%dT%H:%M}Z has {self.distinct} distinct events, but {self.counted} in "
+            f"windows and {self.late} late"
+        )
+
+
+class Recomputation:
+    """Bronze of one family in DuckDB; close it after use."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._database = duckdb.connect()
+        self._database.execute("SET threads TO 2")
+        for name, rows in (
+            ("bronze", tables.bronze),
+            ("late", tables.late),
+            ("dead_letters", tables.dead_letters),
+        ):
+            self._database.register(f"{name}_rows", naive(rows))
+            self._database.execute(f"CREATE TABLE {name} AS FROM {name}_rows")
+        self._database.execute("""
+            CREATE TABLE firsts AS FROM bronze
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY kafka_partition, kafka_offset) = 1
+        """)
+        self._database.execute("""
+            CREATE TABLE on_time AS
+            SELECT firsts.* FROM firsts ANTI JOIN late USING (kafka_partition, kafka_offset)
+        """)
+
+    def close(self) -> None:
+        """End the database."""
+        self._database.close()
+
+    def counts(self, first_offsets: Mapping[int, int]) -> tuple[int, int, int]:
+        """Rows of bronze from ``first_offsets`` on, their distinct places, and dead letters from there on."""
+        beginnings = ", ".join(f"({partition}, {offset})" for partition, offset in first_offsets.items())
+        found = self._database.execute(f"""
+            WITH beginnings AS (FROM (VALUES {beginnings}) AS t(kafka_partition, beginning)),
+            places AS (SELECT kafka_partition, kafka_offset FROM bronze JOIN beginnings USING (kafka_partition)
+                       WHERE kafka_offset >= beginning)
+            SELECT (SELECT count(*) FROM places),
+                   (SELECT count(*) FROM (SELECT DISTINCT * FROM places)),
+                   (SELECT count(DISTINCT (kafka_partition, kafka_offset)) FROM dead_letters
+                    JOIN beginnings USING (kafka_partition) WHERE kafka_offset >= beginning)
+        """).fetchone()  # noqa: S608 - numbers
+        if found is None:
+            raise RuntimeError("a query of counts gave no row")
+        rows, distinct, dead = found
+        return rows, distinct, dead
+
+    def minutes(self, first_offsets: Mapping[int, int]) -> dict[str, int]:
+        """Distinct places in bronze from ``first_offsets`` on, by minute of event time."""
+        beginnings = ", ".join(f"({partition}, {offset})" for partition, offset in first_offsets.items())
+        found = self._database.execute(f"""
+            SELECT strftime(date_trunc('minute', event_time), '%Y-%m-%dT%H:%MZ'),
+                   count(DISTINCT (kafka_partition, kafka_offset))
+            FROM bronze JOIN (VALUES {beginnings}) AS t(kafka_partition, beginning) USING (kafka_partition)
+            WHERE kafka_offset >= beginning GROUP BY ALL
+        """).fetchall()  # noqa: S608 - numbers
+        return dict(found)
+
+    def unaccounted(self, windows: pa.Table, since: datetime, until: datetime) -> list[MinuteCount]:
+        """Minutes in ``[since, until)`` where distinct events are not those in windows and the late ones."""
+        self._register("windows", windows)
+        found = self._database.execute(
+            """
+            WITH parts AS (
+                SELECT date_trunc('minute', event_time) AS minute, 1 AS n, 0 AS counted, 0 AS late FROM firsts
+                UNION ALL SELECT window_start, 0, event_count, 0 FROM windows
+                UNION ALL SELECT date_trunc('minute', event_time), 0, 0, 1 FROM late
+            )
+            SELECT minute, sum(n)::BIGINT AS n, sum(counted)::BIGINT AS counted, sum(late)::BIGINT AS late
+            FROM parts WHERE minute >= ? AND minute < ? GROUP BY minute HAVING n <> counted + late ORDER BY minute
+            """,
+            [_naive(since), _naive(until)],
+        ).fetchall()
+        return [MinuteCount(*row) for row in found]
+
+    def differing_windows(self, declared: Table, windows: pa.Table, since: datetime, until: datetime) -> list[str]:
+        """Windows between ``since`` and ``until`` that differ from their recomputation, and how.
+
+        Args:
+            declared: the contract of the table of windows.
+            windows: its rows.
+            since: start of the first window.
+            until: end of the last window.
+        """
+        self._register("windows", windows)
+        subject = declared.key[0]
+        values = [column for column in declared.columns if column.aggregation is not None]
+        wanted = ", ".join(
+            f"{_sql(column.aggregation)} AS {column.name}" for column in values if column.aggregation
+        )
+        differing = "\n OR ".join(f"({_differs(column)})" for column in values)
+        tile = declared.tile
+        if tile is None:
+            raise ValueError(f"{declared.identifier} is no table of windows")
+        # a tumbling window is one that slides by its own length
+        slide = SLIDE if subject == "zone" else tile
+        found = self._database.execute(
+            f"""
+            WITH wanted AS (
+                SELECT {subject}, date_trunc('minute', event_time) - step * to_seconds(?) AS window_start, {wanted}
+                FROM on_time, range(?) AS steps(step) GROUP BY ALL
+            ), expected AS (
+                FROM wanted WHERE window_start >= ? AND window_start + to_seconds(?) <= ?
+            ), found AS (
+                FROM windows WHERE window_start >= ? AND window_end <= ?
+            )
+            SELECT coalesce(e.{subject}, f.{subject}) || ' at ' || coalesce(e.window_start, f.window_start),
+                   e.window_start IS NULL, f.window_start IS NULL
+            FROM expected e FULL JOIN found f
+              ON e.{subject} IS NOT DISTINCT FROM f.{subject} AND e.window_start = f.window_start
+            WHERE e.window_start IS NULL OR f.window_start IS NULL OR {differing}
+            ORDER BY 1
+            """,  # noqa: S608 - names from contracts
+            [
+                slide.total_seconds(), tile // slide, _naive(since), tile.total_seconds(), _naive(until),
+                _naive(since), _naive(until),
+            ],
+        ).fetchall()  # fmt: skip
+        return [f"{name or 'without zone'} {_how(extra, absent)}" for name, extra, absent in found]
+
+    def newest_readings(self) -> dict[str, str]:
+        """Identifier of the newest event of each sensor; of equal times the one with the later place."""
+        found = self._database.execute("""
+            SELECT sensor_id, event_id FROM bronze
+            QUALIFY row_number() OVER (
+                PARTITION BY sensor_id ORDER BY event_time DESC, kafka_offset DESC, kafka_partition DESC) = 1
+        """).fetchall()
+        return dict(found)
+
+    def _register(self, name: str, rows: pa.Table) -> None:
+        self._database.register(f"{name}_rows", naive(rows))
+        self._database.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {name}_rows")
+
+
+def naive(rows: pa.Table) -> pa.Table:
+    """``rows`` with instants as plain timestamps in UTC, so that no time zone of the machine gets in."""
+    fields = [
+        pa.field(field.name, pa.timestamp("us")) if pa.types.is_timestamp(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
+
+
+def recomputation(tables: Tables) -> "closing[Recomputation]":
+    """The recomputation of ``tables`` as a context that ends its database."""
+    return closing(Recomputation(tables))
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _sql(aggregation: Aggregation) -> str:
+    name = aggregation.column
+    match aggregation.function:
+        case Aggregate.COUNT:
+            return f"count({name})"
+        case Aggregate.MIN:
+            return f"min({name})"
+        case Aggregate.MAX:
+            return f"max({name})"
+        case Aggregate.MEAN:
+            return f"avg({name}::DOUBLE)"
+        case Aggregate.LAST:
+            return f"last({name} ORDER BY kafka_offset) FILTER ({name} IS NOT NULL)"
+
+
+def _differs(column: Column) -> str:
+    expected, found = f"e.{column.name}", f"f.{column.name}"
+    different = f"{expected} IS DISTINCT FROM {found}"
+    if column.aggregation is not None and column.aggregation.function is Aggregate.MEAN:
+        off = f"abs({expected} - {found}) <= {MEAN_TOLERANCE} * greatest(1, abs({expected}))"
+        return f"{different} AND ({off}) IS NOT TRUE"
+    return different
+
+
+def _how(extra: bool, absent: bool) -> str:
+    return "should not be there" if extra else "is missing" if absent else "has other values"
