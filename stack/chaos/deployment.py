@@ -175,10 +175,12 @@ class Deployment:
         return next(int(info["pid"]) for info in self.supervisor.processes() if info["name"] == service)
 
     def kill(self, service: str) -> None:
-        """Kill the service with SIGKILL and wait until its process is gone; the supervisor starts it again."""
+        """Kill the service with SIGKILL, with its workers; the supervisor starts it again."""
         process = psutil.Process(self.pid(service))
-        process.kill()
-        until(lambda: not process.is_running(), f"the process of {service} is gone")
+        victims = [process, *process.children(recursive=True)]
+        for victim in victims:
+            victim.kill()
+        until(lambda: not any(victim.is_running() for victim in victims), f"the processes of {service} are gone")
 
     def stop(self, service: str) -> int:
         """Freeze the service with SIGSTOP; returns its process id for :meth:`resume`."""

@@ -52,7 +52,7 @@ class Trial:
         Raises:
             ScenarioError: they do not come.
         """
-        proxy = self.deployment.before_guard
+        proxy = self.deployment.before_catalog
         wanted = proxy.landed(self.bronze) + count
 
         def landed() -> bool:

@@ -20,7 +20,7 @@ ALLOWED = {
     "audit": {"contracts", "settings", "resources", "audit"},
     "lakehouse_assets": {"contracts", "settings", "resources", "audit", "lakehouse_assets"},
     "api": {"contracts", "settings", "resources", "api"},
-    "benchmarks": {"contracts", "settings", "resources", "api", "stack", "benchmarks"},
+    "benchmarks": {"contracts", "settings", "resources", "sources", "api", "stack", "benchmarks"},
     # its command line registers the commands of the others
     "stack": {"contracts", "settings", "resources", "sources", "audit", "dead_letters", "benchmarks", "stack"},
 }
