@@ -18,6 +18,7 @@ from pyiceberg.expressions import (
     LessThanOrEqual,
     NotEqualTo,
     NotNull,
+    Or,
 )
 
 from contracts import Column, ColumnType, Table
@@ -124,5 +125,14 @@ def parse_filter(column: Column, operator: Operator, text: str) -> BooleanExpres
     if operator is Operator.IS_NULL:
         return _NULL[bool(parse_value(ColumnType.BOOLEAN, text))](column.name)
     if operator is Operator.IN:
-        return _IN(column.name, [parse_value(column.type, item) for item in text.split(",")])
+        return _is_one_of(column.name, [parse_value(column.type, item) for item in text.split(",")])
     return _COMPARISONS[operator](column.name, parse_value(column.type, text))
+
+
+def _is_one_of(name: str, values: list[Value]) -> BooleanExpression:
+    """``In``, but 0.0 also finds -0.0, which Arrow's sets of values tell apart and its comparisons do not."""
+    if 0.0 not in values or not any(isinstance(value, float) for value in values):
+        return _IN(name, values)
+    others = [value for value in values if value != 0]
+    zero = _COMPARISONS[Operator.EQ](name, 0.0)
+    return Or(zero, _IN(name, others)) if others else zero
