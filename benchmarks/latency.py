@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from api.latest.service import latest_reading
 from benchmarks.processes import cpu_seconds, used
-from contracts import Family, families
+from contracts import Family, LakehouseError, families
 from contracts.tables import event_columns
 from resources.hot_view import connect_async
 from resources.kafka import client_config
@@ -43,6 +43,10 @@ PRODUCER = {
     "compression.type": "lz4",
     "partitioner": "murmur2_random",
 }
+
+
+class LatencyError(LakehouseError):
+    """A measurement came to nothing."""
 
 
 class LatencyReport(BaseModel):
@@ -100,6 +104,13 @@ def measure_latency(
         cpu = used(before, cpu_seconds(settings)) | {"load generator": round(_cpu_of(load.pid) - load_before, 2)}
     finally:
         output, _ = load.communicate(timeout=600)
+    if load.returncode:
+        raise LatencyError("the load generator failed: `./lakehouse simulate` with the same options says why")
+    if not samples.readable_ms:
+        raise LatencyError(
+            f"none of {samples.lost} probes was readable within {GIVE_UP_S:.0f} s: the rate is too high for this "
+            "machine, or the hot view stands still; see `./lakehouse status`"
+        )
     sent = json.loads(output.splitlines()[-1])
     readable = np.array(samples.readable_ms)
     p50, p95, p99, p999 = (float(np.percentile(readable, q)) for q in (50, 95, 99, 99.9))

@@ -6,7 +6,6 @@ Kafka as read, lies above the greatest offset in the table, and is no valid even
 """
 
 import logging
-import signal
 import threading
 import time
 from collections import deque
@@ -26,7 +25,8 @@ from dead_letters.fetch import CommittedReader, Interrupted, RecordReader
 from dead_letters.store import DeadLetter, Position
 from resources.catalog import open_catalog
 from resources.offsets import HistoryExpiredError, Offsets, added_files, gaps, live_files, read_offsets
-from settings import Settings, load_settings
+from resources.service import run_until_terminated
+from settings import Settings
 
 POLL_S = 3.0
 MAX_BACKOFF_S = 15.0
@@ -41,12 +41,7 @@ logger = logging.getLogger("dead-letters")
 
 def main() -> None:
     """Run until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-    stopping = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stopping.set())
-    run(load_settings(), stopping)
+    run_until_terminated(run, quiet="pyiceberg")
 
 
 def run(settings: Settings, stopping: threading.Event) -> None:

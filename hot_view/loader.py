@@ -1,7 +1,6 @@
 """Keeps the hot view as new as the hot topics: ``python -m hot_view.loader``, supervised like every service."""
 
 import logging
-import signal
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,8 @@ from hot_view.source import HotTopics
 from hot_view.view import View, ViewLostError
 from resources.hot_view import connect
 from resources.kafka import KafkaUnavailableError
-from settings import Settings, load_settings
+from resources.service import run_until_terminated
+from settings import Settings
 
 METRICS_HOST = "127.0.0.1"
 TICK_S = 1.0
@@ -40,11 +40,11 @@ class Stopped(Exception):  # noqa: N818 - it is no error
 
 def main() -> None:
     """Run until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    stopping = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stopping.set())
-    settings = load_settings()
+    run_until_terminated(load)
+
+
+def load(settings: Settings, stopping: threading.Event) -> None:
+    """Keep the view up to date until ``stopping`` is set."""
     metrics = Metrics()
     if settings.hot_view_metrics_port:
         metrics.serve(METRICS_HOST, settings.hot_view_metrics_port)

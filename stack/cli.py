@@ -1,5 +1,6 @@
 """The ``lakehouse`` command line."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -191,27 +192,36 @@ def _print_addresses(settings: Settings) -> None:
     out.print(f"  Kafka    {settings.kafka_bootstrap_servers}")
 
 
-def _register_others() -> None:
-    from audit.commands import audit
-    from benchmarks.commands import app as bench
-    from dead_letters.commands import dead_letters
-    from sources.commands import replay, simulate
-    from stack.chaos.commands import chaos
-    from stack.jobs.commands import app as jobs
+ELSEWHERE = {
+    "simulate": ("sources.commands", "simulate"),
+    "replay": ("sources.commands", "replay"),
+    "dead-letters": ("dead_letters.commands", "dead_letters"),
+    "audit": ("audit.commands", "audit"),
+    "chaos": ("stack.chaos.commands", "chaos"),
+    "jobs": ("stack.jobs.commands", "app"),
+    "bench": ("benchmarks.commands", "app"),
+}
+"""Commands of other modules: what these import (Arrow, the Kafka client) takes longer than most commands do."""
 
-    for command in (simulate, replay, dead_letters, audit, chaos):
-        app.command()(command)
-    app.add_typer(jobs)
-    app.add_typer(bench)
+
+def _register(asked: str | None) -> None:
+    """Register the command that was asked for, or all where none of :data:`ELSEWHERE` was."""
+    here = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    if asked in here:
+        return
+    for name, (module, attribute) in ELSEWHERE.items():
+        if asked in ELSEWHERE and asked != name:
+            continue
+        found = getattr(importlib.import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found)
+        else:
+            app.command(name)(found)
 
 
 def main() -> None:
     """Run the command line; an error that people can mend is one line on stderr and exit code 1."""
-    # their imports (NumPy, Arrow, the Kafka client) take longer than most other commands
-    if not {*sys.argv[1:2]} & {
-        command.callback.__name__ for command in app.registered_commands if command.callback
-    }:
-        _register_others()
+    _register(sys.argv[1] if len(sys.argv) > 1 else None)
     try:
         app(prog_name="./lakehouse")
     except LakehouseError as error:

@@ -1,5 +1,6 @@
 """The command ``chaos``, ready to be registered with a Typer application."""
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,8 @@ def chaos(
 
     out = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
     folder, toolchain = home_folder() / "chaos", toolchain_folder()
+    # a termination ends the stack as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with own_environment(folder, toolchain):
         report = run_chaos(folder, toolchain, _chosen(name, quick=quick), out, seed=seed, quick=quick)
     _show(out, report)

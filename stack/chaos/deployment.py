@@ -12,9 +12,6 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from contracts import all_tables, families
-from resources.catalog import ensure_tables, open_catalog
-from resources.kafka import ensure_topics
 from settings import load_settings
 from stack.chaos.errors import ScenarioSkippedError
 from stack.chaos.patience import until
@@ -24,7 +21,7 @@ from stack.chaos.proxy.relay import Relay
 from stack.chaos.volumes import SmallDisk, Volume
 from stack.local import lifecycle
 from stack.local.local_env import load_local_settings
-from stack.local.service import Service, Stage
+from stack.local.service import Service
 from stack.local.services import prepare, services
 from stack.local.supervisor import Supervisor
 from stack.toolchain.flink_extension import build_extension
@@ -142,16 +139,7 @@ class Deployment:
         self.supervisor.end_orphans()
         prepare(self._deployed, self.java_home)
         self.supervisor.start(self._services())
-        for stage in Stage:
-            members = [service for service in self._services() if service.stage is stage]
-            for service in members:
-                self.supervisor.start_service(service.name)
-            for service in members:
-                until(service.is_ready, f"{service.name} is ready", patience_s=service.start_seconds * 2)
-            if stage is Stage.INFRASTRUCTURE:
-                ensure_topics(self.settings, families())
-                retries = self.settings.commit_retries
-                ensure_tables(open_catalog(self.settings), all_tables(), commit_retries=retries)
+        lifecycle.start_services(self.settings, self.supervisor, self._services(), Console(quiet=True))
 
     def down(self) -> None:
         """Stop as ``./lakehouse down`` does: the jobs with savepoints first."""

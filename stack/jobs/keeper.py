@@ -6,13 +6,13 @@ JobManager lists and submits what is missing, from the newest savepoint or retai
 
 import json
 import logging
-import signal
 import subprocess
 import threading
 from pathlib import Path
 
 from contracts import LakehouseError, families
-from settings import Settings, load_settings
+from resources.service import run_until_terminated
+from settings import Settings
 from stack.jobs.checkpoints import newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
 from stack.jobs.rewind import refuse_rewind
@@ -30,12 +30,7 @@ class SubmissionError(LakehouseError):
 
 def main() -> None:
     """Run until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    stopping = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stopping.set())
-    keep(load_settings(), stopping)
+    run_until_terminated(keep, quiet="httpx")
 
 
 def keep(settings: Settings, stopping: threading.Event) -> None:

@@ -53,7 +53,7 @@ def up(home: Path, toolchain: Path, console: Console, *, choose_ports: bool = Fa
             prepare(settings, java_home)
             supervisor.start(all_services)
         try:
-            _start(settings, supervisor, all_services, console)
+            start_services(settings, supervisor, all_services, console)
         except BaseException:
             if fresh:
                 console.print("stopping what was started")
@@ -79,7 +79,14 @@ def down(settings: Settings, console: Console) -> bool:
         return True
 
 
-def _start(settings: Settings, supervisor: Supervisor, all_services: Sequence[Service], console: Console) -> None:
+def start_services(
+    settings: Settings, supervisor: Supervisor, all_services: Sequence[Service], console: Console
+) -> None:
+    """Start services stage by stage, with topics and tables in between, and return once all are ready.
+
+    Raises:
+        StackError: one is not ready in time.
+    """
     for stage in Stage:
         members = [service for service in all_services if service.stage is stage]
         for service in members:

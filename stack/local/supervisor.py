@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,10 +108,12 @@ class Supervisor:
         """End what an earlier supervisor left behind; returns how many processes that were."""
         orphans = self.orphans()
         for process in orphans:
-            process.terminate()
+            with suppress(psutil.NoSuchProcess):  # ended since the look
+                process.terminate()
         _, alive = psutil.wait_procs(orphans, timeout=15)
         for process in alive:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(alive, timeout=15)
         return len(orphans)
 

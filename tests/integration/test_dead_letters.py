@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,9 +18,9 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from typer import Typer
 from typer.testing import CliRunner
+from waiting import until
 
 from contracts import Family, bronze_events, families, family
 from dead_letters import store
@@ -35,7 +35,6 @@ from resources.kafka import end_offsets
 from settings import Settings
 from stack.local.status import status
 
-PATIENCE_S = 120
 WEATHER = family("weather")
 Places = dict[tuple[int, int], bytes | None]
 
@@ -52,15 +51,6 @@ class Sent:
     @property
     def place(self) -> tuple[int, int]:
         return self.partition, self.offset
-
-
-def until(condition: Callable[[], bool]) -> None:
-    Retrying(
-        retry=retry_if_result(lambda met: not met),
-        stop=stop_after_delay(PATIENCE_S),
-        wait=wait_fixed(1),
-        reraise=True,
-    )(condition)
 
 
 def event(sensor_id: str, **members: Any) -> dict[str, Any]:
@@ -134,8 +124,8 @@ def check_partition(settings: Settings, member: Family, sent: list[Sent]) -> Non
     """Wait for all of ``sent``, then hold each record against both tables."""
     bad = {record.place: record for record in sent if record.expected is not None}
     good = {record.place for record in sent if record.expected is None}
-    until(lambda: stored_places(settings, member).keys() >= bad.keys())
-    until(lambda: bronze_places(settings, member).keys() >= good)
+    until(lambda: stored_places(settings, member).keys() >= bad.keys(), "what is bad is among the dead letters")
+    until(lambda: bronze_places(settings, member).keys() >= good, "what is good is in bronze")
     letters = stored_places(settings, member)
     assert not letters.keys() & bronze_places(settings, member).keys()
     assert set(letters.values()) == {1}
@@ -203,7 +193,7 @@ def test_a_collector_that_is_killed_loses_and_doubles_nothing(settings: Settings
         sensor_id = f"dead-letters-kill-{number}"
         bad = [(b'{"n":%d' % index, ("truncated", None)) for index in range(3000)]
         sent += publish(settings, member, [*bad, (json.dumps(event(sensor_id)).encode(), None)], sensor_id)
-        until(lambda: collector_pid(settings) > 0)
+        until(lambda: collector_pid(settings) > 0, "the collector runs")
         with suppress(psutil.NoSuchProcess):
             psutil.Process(collector_pid(settings)).send_signal(signal.SIGKILL)
     check_partition(settings, member, sent)
@@ -310,7 +300,7 @@ def test_what_is_valid_now_is_published_again_once(settings: Settings) -> None:
     early = event(sensor_id, event_time=soon.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     sent = publish(settings, WEATHER, [(json.dumps(early).encode(), ("clock_ahead", "event_time"))], sensor_id)
     check_partition(settings, WEATHER, sent)
-    until(lambda: datetime.now(UTC) > soon - WEATHER.max_clock_ahead)
+    until(lambda: datetime.now(UTC) > soon - WEATHER.max_clock_ahead, "the event is no longer ahead")
     table = store.load(open_catalog(settings))
     chosen = Filter(WEATHER.name, ErrorClass.CLOCK_AHEAD)
     first = retry(settings, table, families(), chosen)
@@ -323,7 +313,7 @@ def test_what_is_valid_now_is_published_again_once(settings: Settings) -> None:
         bronze = open_catalog(settings).load_table(bronze_events(WEATHER).identifier)
         return bronze.scan(row_filter=f"event_id = '{early['event_id']}'").count()
 
-    until(lambda: rows() > 0)
+    until(lambda: rows() > 0, "the event is in bronze")
     assert rows() == 1
 
 

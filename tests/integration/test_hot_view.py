@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+from waiting import PATIENCE_S, until
 
 from contracts import Family, family
 from resources.hot_view import connect
@@ -20,19 +20,8 @@ from settings import Settings
 from sources.simulate import SimulationOptions, run_simulation
 from stack.local.supervisor import Supervisor
 
-PATIENCE_S = 120
 TRAFFIC = family("traffic")
 SENSORS = 60
-
-
-def until(look: Callable[[], bool], what: str) -> None:
-    retrying = Retrying(
-        retry=retry_if_result(lambda reached: not reached),
-        stop=stop_after_delay(PATIENCE_S),
-        wait=wait_fixed(0.5),
-        retry_error_callback=lambda state: pytest.fail(f"not within {PATIENCE_S} s: {what}"),
-    )
-    retrying(look)
 
 
 @pytest.fixture(scope="module")

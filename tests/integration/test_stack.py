@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import redis
 from rich.console import Console
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+from waiting import until
 
 import contracts
 from resources.catalog import open_catalog
@@ -31,19 +31,7 @@ from stack.local.status import ServiceStatus, StackStatus, status
 from stack.local.supervisor import Supervisor
 
 EIGHT_GIB_IN_MIB = 8 * 1024
-PATIENCE_S = 180
 QUIET = Console(quiet=True)
-
-
-def until(look: Callable[[], bool], what: str) -> None:
-    """Wait for ``look`` to be true."""
-    retrying = Retrying(
-        retry=retry_if_result(lambda reached: not reached),
-        stop=stop_after_delay(PATIENCE_S),
-        wait=wait_fixed(0.5),
-        retry_error_callback=lambda state: pytest.fail(f"not within {PATIENCE_S} s: {what}"),
-    )
-    retrying(look)
 
 
 def service(found: StackStatus, name: str) -> ServiceStatus:

@@ -1,0 +1,27 @@
+"""How a long-running service of ours begins and ends."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+
+from settings import Settings, load_settings
+
+
+def run_until_terminated(serve: Callable[[Settings, threading.Event], None], *, quiet: str | None = None) -> None:
+    """Run ``serve``, whose event SIGTERM or SIGINT sets, with its log on stderr.
+
+    Args:
+        serve: the service; it returns soon after the event is set.
+        quiet: logger of a library whose information is noise here; its errors are shown.
+
+    Raises:
+        SettingsError: a setting is missing or invalid.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if quiet is not None:
+        logging.getLogger(quiet).setLevel(logging.ERROR)
+    stopping = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stopping.set())
+    serve(load_settings(), stopping)
