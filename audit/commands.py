@@ -1,6 +1,5 @@
 """The command ``audit``, ready to be registered with a Typer application."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -18,9 +17,8 @@ from audit.run import WAIT_S
 from audit.run import audit as run_audit
 from audit.sources import Progress
 from contracts import Family, families, family
+from resources.terminal import console
 from settings import Settings, load_settings
-
-PIPE_WIDTH = 220
 
 
 class AuditAnswer(AuditReport):
@@ -44,7 +42,7 @@ def audit(
     """Prove that every published event is in its table exactly once, or name the offsets that are not."""
     chosen = families() if name is None else (family(name),)
     settings = load_settings()
-    out = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+    out = console()
     with _progress_bar(out) as progress:
         if mend:
             answer = _repair(settings, chosen, wait, progress)

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Table
 
+from resources.terminal import console
 from settings import Settings, load_settings
 from stack.errors import StackError
 from stack.local.supervisor import Supervisor
@@ -28,7 +28,7 @@ def latency(
     from benchmarks.latency import measure_latency
 
     settings = _running_stack()
-    Console(stderr=True).print(f"{warm_up:.0f} s of warm-up, then {duration:.0f} s of measuring")
+    console().print(f"{warm_up:.0f} s of warm-up, then {duration:.0f} s of measuring")
     _show(
         measure_latency(settings, rate=rate, duration_s=duration, warm_up_s=warm_up, sensors=sensors),
         as_json=as_json,
@@ -43,8 +43,7 @@ def ingest(
     """Measure how fast full topics are emptied: into bronze alone, and into all that the jobs write."""
     from benchmarks.ingest import measure_ingest
 
-    console = Console(stderr=True, highlight=False)
-    _show(measure_ingest(_running_stack(), events=events, say=console.print), as_json=as_json)
+    _show(measure_ingest(_running_stack(), events=events, say=console().print), as_json=as_json)
 
 
 def _running_stack() -> Settings:
@@ -64,4 +63,4 @@ def _show(report: BaseModel, *, as_json: bool) -> None:
             ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
         )
         table.add_row(name, shown)
-    Console(highlight=False, soft_wrap=True).print(table)
+    console(stderr=False).print(table)

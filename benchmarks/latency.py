@@ -29,10 +29,12 @@ from resources.kafka import client_config
 from settings import Settings
 from settings.model import ROOT
 
-PROBES_PER_S = 40
+PROBES_PER_S = 20
 PROBE_SENSORS = 400
 """More than are on their way at once, so that one probe never hides behind the next."""
-POLL_S = 0.001
+POLL_S = 0.002
+POLL_SHARE = 0.03
+"""Of the time waited so far: probes that wait long must not ask so often that they are what slows the rest."""
 GIVE_UP_S = 10.0
 LINGER_MS = 5
 
@@ -197,12 +199,12 @@ async def _follow(producer: Producer, redis: Redis, family: Family, number: int,
 
     producer.produce(family.topic, orjson.dumps(event), sensor_id.encode(), on_delivery=acknowledged)
     wanted = event["event_id"].encode()
-    while time.monotonic() - begun < GIVE_UP_S:
+    while (waited := time.monotonic() - begun) < GIVE_UP_S:
         reading = await latest_reading(redis, family.name, sensor_id)
         if reading is not None and wanted in reading:
             samples.readable_ms.append((time.monotonic() - begun) * 1000)
             return
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(max(POLL_S, POLL_SHARE * waited))
     samples.lost += 1
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import orjson
 import typer
 from pyiceberg.exceptions import NoSuchTableError, RESTError
-from rich.console import Console
 from rich.table import Table
 
 from contracts import families, family
@@ -16,9 +15,9 @@ from dead_letters.errors import DeadLettersUnavailableError
 from dead_letters.listing import Count, Filter, counts, newest
 from dead_letters.retry import RetryReport, retry
 from resources.catalog import open_catalog
+from resources.terminal import console
 from settings import load_settings
 
-FILE_WIDTH = 220
 SHOWN_PAYLOAD = 60
 
 
@@ -67,9 +66,7 @@ def _document(counted: list[Count], listed: list[dict[str, Any]], report: RetryR
 
 
 def _show(counted: list[Count], listed: list[dict[str, Any]]) -> None:
-    out = Console(highlight=False, soft_wrap=True, markup=False)
-    if not out.is_terminal:
-        out.width = FILE_WIDTH
+    out = console(stderr=False)
     letters = Table("Kafka time", "topic/partition/offset", "error", "field", "message", "payload", box=None)
     for row in listed:
         letters.add_row(

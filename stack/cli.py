@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from contracts import LakehouseError
+from resources.terminal import console
 from settings import Settings, load_settings
 from settings.model import home_folder
 from stack.errors import StackError
@@ -25,20 +25,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-FILE_WIDTH = 220
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")]
-
-
-def console() -> Console:
-    """Console for people: stderr, so that stdout stays clean for scripts."""
-    return _wide(stderr=True)
-
-
-def _wide(*, stderr: bool) -> Console:
-    # in a file or a pipe nothing is gained by folding tables to the width of an imagined terminal
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if terminal else FILE_WIDTH)
 
 
 def toolchain_folder() -> Path:
@@ -109,7 +96,7 @@ def status(as_json: Json = False) -> None:
     for job in found.jobs:
         uptime, checkpoints = f"{job.uptime_s or 0} s", str(job.completed_checkpoints or 0)
         jobs.add_row(job.family, job.state, uptime, checkpoints, job.job_id or "")
-    out = _wide(stderr=False)
+    out = console(stderr=False)
     out.print(table)
     out.print(jobs)
     out.print(f"memory of all services: {found.memory_mib} MiB")

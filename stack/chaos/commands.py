@@ -1,13 +1,13 @@
 """The command ``chaos``, ready to be registered with a Typer application."""
 
 import signal
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from resources.terminal import console
 from settings.model import home_folder
 from stack.chaos.errors import ScenarioError
 from stack.chaos.report import ChaosReport
@@ -15,8 +15,6 @@ from stack.errors import StackError
 
 if TYPE_CHECKING:
     from stack.chaos.scenarios.model import Scenario
-
-PIPE_WIDTH = 220
 
 
 def chaos(
@@ -39,7 +37,7 @@ def chaos(
     from stack.chaos.run import run_chaos
     from stack.cli import toolchain_folder
 
-    out = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+    out = console()
     folder, toolchain = home_folder() / "chaos", toolchain_folder()
     # a termination ends the stack as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -74,7 +72,7 @@ def _list(*, as_json: bool) -> None:
     table = Table("scenario", "what happens", box=None)
     for scenario in SCENARIOS:
         table.add_row(scenario.name, scenario.description)
-    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console(stderr=False).print(table)
 
 
 def _show(out: Console, report: ChaosReport) -> None:

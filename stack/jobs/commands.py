@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from contracts import Family, all_tables, families, family
+from resources.terminal import console
 from settings import Settings, load_settings
 from stack.errors import StackError
 from stack.jobs.flink_rest import FlinkRest
@@ -52,10 +52,12 @@ def show(context: typer.Context, as_json: Json = False) -> None:
 
         typer.echo(orjson.dumps({"jobs": rows}))
         return
-    table = Table("family", "state", "job", "continues from", box=None)
+    # whole: what stands here goes into --from
+    names = ("family", "state", "job", "continues from")
+    table = Table(*(Column(name, overflow="fold") for name in names), box=None)
     for row in rows:
         table.add_row(row["family"], row["state"], row["job_id"], row["continues_from"] or "the beginning")
-    Console(highlight=False, soft_wrap=True).print(table)
+    console(stderr=False).print(table)
 
 
 @app.command()
@@ -121,4 +123,4 @@ def _running_stack() -> Settings:
 
 
 def _say(line: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+    console().print(line)
