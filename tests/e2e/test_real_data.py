@@ -25,6 +25,9 @@ HEADER_LINES = 1
 GOLD_PATIENCE_S = 1500
 
 
+pytestmark = pytest.mark.timeout(2400)
+
+
 @pytest.fixture(scope="module")
 def test_data() -> Path:
     return Path(os.environ["LAKEHOUSE_TEST_DATA"])
