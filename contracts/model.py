@@ -123,6 +123,30 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True)
+class Maintenance:
+    """When the files of a table are rewritten, and how long what nobody reads any more is kept."""
+
+    keep_snapshots: timedelta
+    """Age up to which the table can be read as it was. The last commit of each writer stays anyhow."""
+    keep_at_least: int = 20
+    """Snapshots that stay whatever their age."""
+    target_file_bytes: int = 128 << 20
+    compact_at: int = 24
+    """Small files in one partition at which they are joined, while rows still come to it."""
+    closes_after: timedelta = timedelta(hours=2)
+    """How long after its day a partition is closed: from then on two small files are joined, and sorted."""
+    max_manifests: int = 100
+    """Manifests of the current snapshot at which they are rewritten by partition."""
+    orphans_after: timedelta = timedelta(days=3)
+    """Age at which a file that no snapshot lists is no commit under way but left over."""
+
+
+STREAM_MAINTENANCE = Maintenance(keep_snapshots=timedelta(hours=6))
+"""Of a table that gets a snapshot each checkpoint: every commit writes the list of all that are kept."""
+BATCH_MAINTENANCE = Maintenance(keep_snapshots=timedelta(days=30))
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Everything that is known about one Iceberg table.
 
@@ -146,6 +170,7 @@ class Table:
     owners: tuple[str, ...]
     tile: timedelta | None = None
     served: bool = True
+    maintenance: Maintenance = STREAM_MAINTENANCE
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

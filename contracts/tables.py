@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from contracts.model import (
+    BATCH_MAINTENANCE,
+    STREAM_MAINTENANCE,
     Aggregate,
     Aggregation,
     Column,
@@ -274,6 +276,7 @@ def _windows(
         freshness=freshness,
         owners=family.owners,
         tile=tile,
+        maintenance=BATCH_MAINTENANCE if writer is Writer.SPARK else STREAM_MAINTENANCE,
     )
 
 

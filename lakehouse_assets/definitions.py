@@ -7,19 +7,25 @@ from lakehouse_assets.connections import catalog_resource, settings_resource, sp
 from lakehouse_assets.gold.assets import hourly_asset
 from lakehouse_assets.gold.checks import gold_checks
 from lakehouse_assets.gold.jobs import GOLD_HOURLY, gold_hourly_schedule
+from lakehouse_assets.maintenance.assets import maintenance_assets
+from lakehouse_assets.maintenance.jobs import MAINTENANCE, maintenance_schedule
 from lakehouse_assets.streaming.assets import streaming_assets
 from lakehouse_assets.streaming.audit_check import audit_checks
 from lakehouse_assets.streaming.checks import streaming_checks
 from lakehouse_assets.streaming.jobs import STREAMING_QUALITY, STREAMING_QUALITY_SCHEDULE
-from lakehouse_assets.streaming.sensors import flink_snapshots
+from lakehouse_assets.streaming.sensors import stream_snapshots
 from lakehouse_assets.streaming.topics import topic_offsets
 
 defs = dg.Definitions(
-    assets=[*streaming_assets(), *(hourly_asset(member) for member in families())],
+    assets=[
+        *streaming_assets(),
+        *(hourly_asset(member) for member in families()),
+        *maintenance_assets(),
+    ],
     asset_checks=[*streaming_checks(), *audit_checks(), *gold_checks()],
-    jobs=[GOLD_HOURLY, STREAMING_QUALITY],
-    schedules=[gold_hourly_schedule, STREAMING_QUALITY_SCHEDULE],
-    sensors=[flink_snapshots, topic_offsets],
+    jobs=[GOLD_HOURLY, MAINTENANCE, STREAMING_QUALITY],
+    schedules=[gold_hourly_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
+    sensors=[stream_snapshots, topic_offsets],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run
     executor=dg.in_process_executor,

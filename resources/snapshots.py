@@ -7,9 +7,9 @@ from itertools import takewhile
 import pyarrow as pa
 from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
-from contracts import LakehouseError
+from contracts import LakehouseError, Table, Writer
 
 FLINK_CHECKPOINT = "flink.max-committed-checkpoint-id"
 FLINK_JOB = "flink.job-id"
@@ -21,11 +21,12 @@ class SnapshotMissingError(LakehouseError):
 
 
 @dataclass(frozen=True, slots=True)
-class FlinkCommit:
-    """One snapshot that a Flink job committed.
+class StreamCommit:
+    """One snapshot of a table that is written all the time.
 
     ``newest_event`` is the greatest event time of the rows it added, ``None`` if it added none. ``watermark``
-    is the one that Flink stored with the snapshot, where the sink was told to.
+    is the one that Flink stored with the snapshot, where the sink was told to; a commit of another writer has
+    neither job nor checkpoint.
     """
 
     snapshot_id: int
@@ -33,8 +34,8 @@ class FlinkCommit:
     committed_at: datetime
     added_records: int
     total_records: int
-    job_id: str
-    checkpoint_id: int
+    job_id: str | None
+    checkpoint_id: int | None
     newest_event: datetime | None
     watermark: datetime | None
 
@@ -44,8 +45,8 @@ class FlinkCommit:
         return None if self.newest_event is None else self.committed_at - self.newest_event
 
 
-def flink_commits(table: IcebergTable, event_time: str, *, after: int, limit: int) -> list[FlinkCommit]:
-    """The first ``limit`` commits of Flink with a sequence number above ``after``, oldest first.
+def stream_commits(table: IcebergTable, declared: Table, *, after: int, limit: int) -> list[StreamCommit]:
+    """The first ``limit`` commits of the table's writer with a sequence number above ``after``, oldest first.
 
     Sequence numbers only grow, so that nothing comes twice when snapshots expire or are rolled back. Commits of
     others, such as compaction, are left out.
@@ -54,8 +55,8 @@ def flink_commits(table: IcebergTable, event_time: str, *, after: int, limit: in
         lambda snapshot: (snapshot.sequence_number or 0) > after,
         ancestors_of(table.current_snapshot(), table.metadata),
     )
-    written = [snapshot for snapshot in newer if FLINK_CHECKPOINT in _summary(snapshot)]
-    return [_commit(table, snapshot, event_time) for snapshot in reversed(written[-limit:])]
+    written = [snapshot for snapshot in newer if _is_of_writer(snapshot, declared.writer)]
+    return [_commit(table, snapshot, declared.event_time) for snapshot in reversed(written[-limit:])]
 
 
 def find_snapshot(table: IcebergTable, name: str, value: str) -> Snapshot:
@@ -95,21 +96,27 @@ def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> 
     ).to_arrow()
 
 
+def _is_of_writer(snapshot: Snapshot, writer: Writer) -> bool:
+    if writer is Writer.FLINK:
+        return FLINK_CHECKPOINT in _summary(snapshot)
+    return snapshot.summary is not None and snapshot.summary.operation is Operation.APPEND
+
+
 def _summary(snapshot: Snapshot) -> dict[str, str]:
     return {} if snapshot.summary is None else snapshot.summary.additional_properties
 
 
-def _commit(table: IcebergTable, snapshot: Snapshot, event_time: str) -> FlinkCommit:
+def _commit(table: IcebergTable, snapshot: Snapshot, event_time: str) -> StreamCommit:
     summary = _summary(snapshot)
-    watermark = summary.get(FLINK_WATERMARK)
-    return FlinkCommit(
+    watermark, checkpoint = summary.get(FLINK_WATERMARK), summary.get(FLINK_CHECKPOINT)
+    return StreamCommit(
         snapshot_id=snapshot.snapshot_id,
         sequence_number=snapshot.sequence_number or 0,
         committed_at=_instant(snapshot.timestamp_ms),
         added_records=int(summary.get("added-records", "0")),
         total_records=int(summary.get("total-records", "0")),
-        job_id=summary.get(FLINK_JOB, ""),
-        checkpoint_id=int(summary[FLINK_CHECKPOINT]),
+        job_id=summary.get(FLINK_JOB),
+        checkpoint_id=None if checkpoint is None else int(checkpoint),
         newest_event=_newest_event(table, snapshot, event_time),
         watermark=None if watermark is None else _instant(int(watermark)),
     )

@@ -184,6 +184,7 @@ ELSEWHERE = {
     "replay": ("sources.commands", "replay"),
     "dead-letters": ("dead_letters.commands", "dead_letters"),
     "audit": ("audit.commands", "audit"),
+    "maintain": ("stack.maintain", "maintain"),
     "chaos": ("stack.chaos.commands", "chaos"),
     "jobs": ("stack.jobs.commands", "app"),
     "bench": ("benchmarks.commands", "app"),

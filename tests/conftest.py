@@ -36,10 +36,13 @@ def settings(stack_home: Path) -> Iterator[Settings]:
     """Settings of a stack that runs for the whole session."""
     from stack.local import lifecycle
     from stack.local.supervisor import Supervisor
+    from stack.toolchain.java import find_java
 
     # pytest hands over a stderr that it captures: the real one shows what a slow start is waiting for
-    with Path("/dev/stderr").open("a") as stderr:
+    with Path("/dev/stderr").open("a") as stderr, pytest.MonkeyPatch.context() as patch:
         console = Console(file=stderr, highlight=False, soft_wrap=True)
+        # Spark in the process of a test finds its JVM by this
+        patch.setenv("JAVA_HOME", str(find_java(toolchain_folder(), None, console)))
         started = lifecycle.up(stack_home, toolchain_folder(), console, choose_ports=True)
         try:
             yield started

@@ -1,36 +1,41 @@
-"""Rewrites the data files of a table with Spark: ``python -m stack.chaos.compaction bronze.traffic_events``.
+"""Joins and sorts the files of a table with Spark: ``python -m stack.chaos.compaction bronze.traffic_events``.
 
 In a process of its own, because a session's JVM stays as long as its process.
 """
 
 import sys
+from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
+from contracts import table
+from maintenance.plan import partitions
+from maintenance.spark_actions import SparkActions
+from resources.catalog import open_catalog
+from resources.offsets import live_files
 from resources.spark import connect_catalog, spark_config
 from settings import load_settings
 
-SMALLEST_GROUP = 2
 
-
-def main(table: str) -> None:
-    """Rewrite the files of ``table`` and print what was done."""
+def main(identifier: str) -> None:
+    """Rewrite the files of the table, as if all its days were over, and print what was done."""
     settings = load_settings()
+    declared = table(identifier)
+    found = open_catalog(settings).load_table(identifier)
+    snapshot = found.current_snapshot()
+    files = [] if snapshot is None else live_files(found, snapshot)
     builder = SparkSession.builder
     for name, value in spark_config(settings).items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     try:
         connect_catalog(session, settings)
-        [done] = session.sql(
-            f"CALL {settings.catalog_name}.system.rewrite_data_files("
-            f"table => '{table}', options => map('min-input-files', '{SMALLEST_GROUP}'))"
-        ).collect()
+        actions = SparkActions(session, settings.catalog_name, declared)
+        parts = partitions(files, declared, datetime.now(UTC))
+        joined = sum(actions.compact(part.model_copy(update={"closed": True})) for part in parts)
     finally:
         session.stop()
-    sys.stdout.write(
-        f"{done['rewritten_data_files_count']} files of {table} became {done['added_data_files_count']}\n"
-    )
+    sys.stdout.write(f"{joined} files of {identifier} in {len(parts)} partitions were joined\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Stopping, starting and upgrading jobs while events come; DuckDB holds the tables against each other."""
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
+from simulation import Simulation
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 import contracts
@@ -13,7 +13,6 @@ from contracts import all_tables
 from resources.catalog import open_catalog
 from settings import Settings
 from sources.ledger import Ledger
-from sources.simulate import SimulationOptions, run_simulation
 from stack.jobs.flink_rest import FlinkRest
 from stack.jobs.operations import start_jobs, stop_jobs
 from stack.jobs.rewind import RewindError
@@ -24,29 +23,9 @@ FAMILY = contracts.family("energy")
 PATIENCE_S = 180
 
 
-class Simulation:
-    """Live events with late and repeated ones, until it is stopped."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._stop = threading.Event()
-        self._ledgers: list[Ledger] = []
-        options = SimulationOptions(
-            families=(FAMILY,), sensors=60, rate=400, late=0.02, duplicates=0.02, malformed=0.02, seed=7
-        )
-        self._thread = threading.Thread(
-            target=lambda: self._ledgers.extend(run_simulation(options, settings, stop=self._stop))
-        )
-        self._thread.start()
-
-    def end(self) -> Ledger:
-        self._stop.set()
-        self._thread.join()
-        return self._ledgers[0]
-
-
 @pytest.fixture
 def simulation(settings: Settings) -> Iterator[Simulation]:
-    running = Simulation(settings)
+    running = Simulation(settings, FAMILY)
     yield running
     running.end()
 

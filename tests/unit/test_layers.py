@@ -18,11 +18,22 @@ ALLOWED = {
     "dead_letters": {"contracts", "settings", "resources", "dead_letters"},
     "hot_view": {"contracts", "settings", "resources", "hot_view"},
     "audit": {"contracts", "settings", "resources", "audit"},
-    "lakehouse_assets": {"contracts", "settings", "resources", "audit", "lakehouse_assets"},
+    "maintenance": {"contracts", "settings", "resources", "maintenance"},
+    "lakehouse_assets": {"contracts", "settings", "resources", "audit", "maintenance", "lakehouse_assets"},
     "api": {"contracts", "settings", "resources", "api"},
     "benchmarks": {"contracts", "settings", "resources", "sources", "api", "stack", "benchmarks"},
     # its command line registers the commands of the others
-    "stack": {"contracts", "settings", "resources", "sources", "audit", "dead_letters", "benchmarks", "stack"},
+    "stack": {
+        "contracts",
+        "settings",
+        "resources",
+        "sources",
+        "audit",
+        "dead_letters",
+        "maintenance",
+        "benchmarks",
+        "stack",
+    },
 }
 OURS = set(ALLOWED)
 FORBIDDEN = {

@@ -1,4 +1,4 @@
-"""The sensor that reports Flink's snapshots, ticked against real tables on an ephemeral instance."""
+"""The sensor that reports the snapshots of services, ticked against real tables on an ephemeral instance."""
 
 import tempfile
 from datetime import timedelta
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from iceberg_on_disk import START, arrow_rows, open_disk_catalog, plausible_row
 from pyiceberg.catalog import Catalog
 
-from contracts import all_tables
+from contracts import all_tables, dead_letters, families
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.streaming import sensors
 
@@ -42,7 +42,7 @@ class Stream:
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"catalog": self.catalog}
         )
-        result = sensors.flink_snapshots.evaluate_tick(context)
+        result = sensors.stream_snapshots.evaluate_tick(context)
         events = [event for event in result.asset_events if isinstance(event, dg.AssetMaterialization)]
         for event in events[:killed_after]:
             self.instance.report_runless_asset_event(event)
@@ -91,6 +91,21 @@ def test_commits_of_others_are_not_reported(stream: Stream) -> None:
     stream.commit(2)
     stream.commit(3, flink=False)
     assert [checkpoint(event) for event in stream.tick()] == [1]
+
+
+def test_dead_letters_are_reported_when_the_collector_appends_them(stream: Stream) -> None:
+    declared = dead_letters(families())
+    table = stream.catalog.load_table(declared.identifier)
+    table.append(arrow_rows(stream.catalog, declared, [plausible_row(declared, second) for second in (1, 2)]))
+    table.delete("kafka_offset = 1")
+    with table.transaction() as transaction:  # a position alone makes no snapshot
+        transaction.set_properties({"collector.position.weather": "{}"})
+    [event] = stream.tick()
+    assert event.asset_key == table_key(declared)
+    assert event.metadata["added_records"].value == 2
+    assert event.metadata["watermark"].value == (START + timedelta(seconds=2)).timestamp()
+    assert "checkpoint_id" not in event.metadata
+    assert stream.tick() == []
 
 
 def test_a_backlog_is_reported_in_order_over_several_ticks(

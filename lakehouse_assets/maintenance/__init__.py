@@ -1,0 +1,1 @@
+"""Maintenance of the tables as assets: small files, old snapshots, left-over files."""

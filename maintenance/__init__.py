@@ -1,0 +1,1 @@
+"""Keeps tables readable while they are written: joins small files, expires snapshots, removes orphans."""

@@ -1,0 +1,111 @@
+"""Maintenance of tables: plans each, and runs in Spark what is due."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+from pyiceberg.catalog import Catalog
+
+from contracts import Table, bronze_events, families
+from maintenance.plan import Plan, plan
+from resources.snapshots import FLINK_JOB
+from settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from maintenance.spark_actions import SparkActions
+
+SessionFactory = Callable[[], "SparkSession"]
+
+
+class TableMaintenance(BaseModel):
+    """What was due for one table, what was done, and the table afterwards; of a dry run only what was due."""
+
+    plan: Plan
+    after: Plan | None = None
+    rewritten_files: int = 0
+    rewritten_manifests: int = 0
+    expired_files: int = 0
+    orphans: list[str] = []
+    seconds: float = 0
+
+
+def maintain(
+    catalog: Catalog,
+    settings: Settings,
+    tables: Sequence[Table],
+    session: SessionFactory,
+    *,
+    dry_run: bool = False,
+    orphans: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[TableMaintenance]:
+    """Do what is due for each of ``tables``, whoever writes to them meanwhile.
+
+    Args:
+        catalog: where the tables are.
+        settings: of the platform.
+        tables: contracts of the tables.
+        session: opens Spark; called only where something is to be done.
+        dry_run: only say what is due.
+        orphans: look for left-over files as well, which lists all objects of a table.
+        say: told what happens.
+
+    Raises:
+        MaintenanceError: a step failed.
+        DeleteFilesError: a table has delete files, which nothing here writes.
+    """
+    families_by_job = _families_by_job(catalog)
+    results = []
+    for declared in tables:
+        started = time.monotonic()
+        due = plan(catalog.load_table(declared.identifier), declared, datetime.now(UTC), families_by_job)
+        result = TableMaintenance(plan=due)
+        if orphans or (due.is_due and not dry_run):
+            actions = _actions(session, settings, declared)
+            if not dry_run:
+                _carry_out(actions, due, result, say)
+            if orphans:
+                before = datetime.now(UTC) - declared.maintenance.orphans_after
+                result.orphans = actions.remove_orphans(before, dry_run=dry_run)
+        if not dry_run:
+            table = catalog.load_table(declared.identifier)
+            result.after = plan(table, declared, datetime.now(UTC), families_by_job)
+        result.seconds = round(time.monotonic() - started, 3)
+        results.append(result)
+    return results
+
+
+def _carry_out(actions: "SparkActions", due: Plan, result: TableMaintenance, say: Callable[[str], None]) -> None:
+    for part in due.compact:
+        say(f"{due.table}: joining {part.small_files} files" + (f" of {part.day}" if part.day else ""))
+        result.rewritten_files += actions.compact(part)
+    if due.rewrite_manifests:
+        say(f"{due.table}: rewriting {due.manifests} manifests")
+        result.rewritten_manifests = actions.rewrite_manifests()
+    if due.expire_before is not None:
+        say(f"{due.table}: expiring {due.expire_snapshots} snapshots")
+        result.expired_files = actions.expire(due.expire_before)
+
+
+def _actions(session: SessionFactory, settings: Settings, declared: Table) -> "SparkActions":
+    from maintenance.spark_actions import SparkActions  # imports Spark, which often is not needed
+    from resources.spark import connect_catalog
+
+    opened = session()
+    connect_catalog(opened, settings)
+    return SparkActions(opened, settings.catalog_name, declared)
+
+
+def _families_by_job(catalog: Catalog) -> dict[str, str]:
+    """The family of each Flink job that the retained history of its bronze table names."""
+    found = {}
+    for member in families():
+        for snapshot in catalog.load_table(bronze_events(member).identifier).metadata.snapshots:
+            said = {} if snapshot.summary is None else snapshot.summary.additional_properties
+            if FLINK_JOB in said:
+                found[said[FLINK_JOB]] = member.name
+    return found

@@ -1,0 +1,75 @@
+"""The command ``maintain``, ready to be registered with a Typer application."""
+
+import os
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from pyspark.sql import SparkSession
+from rich.table import Table as ShownTable
+
+from contracts import all_tables, table
+from maintenance.run import TableMaintenance
+from maintenance.run import maintain as run_maintenance
+from resources.catalog import open_catalog
+from resources.spark import spark_config
+from resources.terminal import console
+from settings import Settings, load_settings
+from stack.toolchain.java import find_java
+
+
+class MaintenanceAnswer(BaseModel):
+    """What ``--json`` prints."""
+
+    tables: list[TableMaintenance]
+
+
+def maintain(
+    name: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="One table; all without it.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Remove files that no snapshot lists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")] = False,
+) -> None:
+    """Join small files, expire old snapshots and remove left-over files, as the contracts say."""
+    chosen = all_tables() if name is None else (table(name),)
+    settings = load_settings()
+    err = console()
+    # a JVM that PySpark starts is found by this alone
+    os.environ["JAVA_HOME"] = str(find_java(settings.toolchain, settings.java_home, err))
+    try:
+        with err.status("looking at the tables") as status:
+            done = run_maintenance(
+                open_catalog(settings),
+                settings,
+                chosen,
+                lambda: _session(settings),
+                dry_run=dry_run,
+                orphans=orphans,
+                say=status.update,
+            )
+    finally:
+        if (session := SparkSession.getActiveSession()) is not None:
+            session.stop()
+    console(stderr=False).print(_shown(done, dry_run=dry_run))
+    if as_json:
+        typer.echo(MaintenanceAnswer(tables=done).model_dump_json())
+
+
+def _session(settings: Settings) -> SparkSession:
+    builder = SparkSession.builder
+    for option, value in spark_config(settings).items():
+        builder = builder.config(option, value)
+    return builder.getOrCreate()
+
+
+def _shown(done: list[TableMaintenance], *, dry_run: bool) -> ShownTable:
+    due = "due: " if dry_run else ""
+    work = (f"{due}files joined", f"{due}snapshots expired", f"{due}orphans")
+    shown = ShownTable("table", *work, "files", "snapshots", "seconds", box=None)
+    for one in done:
+        after = one.after or one.plan
+        joined = sum(part.small_files for part in one.plan.compact) if dry_run else one.rewritten_files
+        counts = (joined, one.plan.expire_snapshots, len(one.orphans), after.files, after.snapshots)
+        shown.add_row(one.plan.table, *(f"{count:,}" for count in counts), f"{one.seconds:.1f}")
+    return shown

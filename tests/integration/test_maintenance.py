@@ -1,0 +1,229 @@
+"""Maintenance on a running stack: tables that are written meanwhile keep every row, and jobs still know theirs."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.catalog import Catalog
+from pyspark.sql import SparkSession
+from simulation import Simulation
+from waiting import until
+
+from audit.run import audit
+from contracts import Maintenance, bronze_events, family
+from maintenance.run import TableMaintenance, maintain
+from maintenance.spark_actions import SparkActions
+from resources.catalog import ensure_tables, open_catalog
+from resources.spark import spark_config
+from settings import Settings
+from stack.jobs.operations import await_running, start_jobs, stop_jobs
+
+FAMILY = family("traffic")
+BRONZE = bronze_events(FAMILY)
+EAGER = Maintenance(keep_snapshots=timedelta(0), keep_at_least=3, compact_at=2, max_manifests=2)
+OWN = replace(BRONZE, name="maintained_events", maintenance=EAGER)
+"""A table that only this test writes to."""
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+LONG_AGO = datetime(2001, 4, 1, tzinfo=UTC)
+FILES = 12
+ROWS_PER_FILE = 50
+
+
+@pytest.fixture
+def session(settings: Settings) -> Iterator[SparkSession]:
+    builder = SparkSession.builder
+    for name, value in spark_config(settings).items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def catalog(settings: Settings) -> Iterator[Catalog]:
+    catalog = open_catalog(settings)
+    ensure_tables(catalog, [OWN], commit_retries=settings.commit_retries)
+    yield catalog
+    catalog.drop_table(OWN.identifier)
+
+
+def append(catalog: Catalog, day: datetime, first_offset: int) -> None:
+    """One file of rows in descending order of sensors."""
+    rows = [
+        {
+            "event_id": str(first_offset + number),
+            "sensor_id": f"s{ROWS_PER_FILE - number:03d}",
+            "event_time": day + timedelta(seconds=number),
+            "kafka_partition": 0,
+            "kafka_offset": first_offset + number,
+            "kafka_time": day,
+        }
+        for number in range(ROWS_PER_FILE)
+    ]
+    table = catalog.load_table(OWN.identifier)
+    table.append(pa.Table.from_pylist(rows, table.schema().as_arrow()))
+
+
+def test_rows_are_kept_sorted_and_readable_while_others_append(
+    settings: Settings, catalog: Catalog, session: SparkSession
+) -> None:
+    for number in range(FILES):
+        append(catalog, LONG_AGO if number % 2 else TODAY, number * ROWS_PER_FILE)
+    stop, appended = threading.Event(), []
+
+    def keep_appending() -> None:
+        while not stop.is_set():
+            append(catalog, TODAY, (FILES + len(appended)) * ROWS_PER_FILE)
+            appended.append(1)
+
+    writer = threading.Thread(target=keep_appending)
+    writer.start()
+    try:
+        [done] = maintain(catalog, settings, [OWN], lambda: session)
+    finally:
+        stop.set()
+        writer.join()
+    assert done.plan.files >= FILES
+    assert done.rewritten_files >= FILES
+    assert done.expired_files > 0
+
+    table = catalog.load_table(OWN.identifier)
+    expected = (FILES + len(appended)) * ROWS_PER_FILE
+    offsets = table.scan(selected_fields=("kafka_offset",)).to_arrow()["kafka_offset"].to_pylist()
+    assert sorted(offsets) == list(range(expected))
+
+    old_day = "event_time < '2002-01-01T00:00:00+00:00'"
+    [closed] = table.scan(row_filter=old_day).plan_files()
+    with table.io.new_input(closed.file.file_path).open() as stream:
+        found = pq.read_table(stream, columns=["sensor_id", "event_time"]).to_pylist()
+    assert len(found) == FILES // 2 * ROWS_PER_FILE
+    assert found == sorted(found, key=lambda row: (row["sensor_id"], row["event_time"]))
+
+
+def test_a_dry_run_changes_nothing(settings: Settings, catalog: Catalog) -> None:
+    for number in range(4):
+        append(catalog, LONG_AGO, number * ROWS_PER_FILE)
+    before = catalog.load_table(OWN.identifier).metadata
+
+    def no_session() -> SparkSession:
+        pytest.fail("a dry run needs no Spark")
+
+    [done] = maintain(catalog, settings, [OWN], no_session, dry_run=True)
+    assert [(part.day, part.small_files) for part in done.plan.compact] == [(LONG_AGO.date(), 4)]
+    assert done.plan.expire_snapshots == 1
+    assert catalog.load_table(OWN.identifier).metadata == before
+
+
+def test_only_old_files_that_nothing_lists_are_removed(
+    settings: Settings, catalog: Catalog, session: SparkSession
+) -> None:
+    append(catalog, TODAY, 0)
+    table = catalog.load_table(OWN.identifier)
+    listed = {task.file.file_path for task in table.scan().plan_files()}
+    young = f"{table.location()}/data/left-over.parquet"
+    with table.io.new_output(young).create() as stream:
+        stream.write(b"left over")
+    [done] = maintain(catalog, settings, [OWN], lambda: session, orphans=True)
+    assert done.orphans == []
+    with table.io.new_input(young).open() as stream:
+        assert stream.read() == b"left over"
+
+    # the store sets the time of a file itself: a listing that says that both are old takes its place
+    old = datetime.now(UTC) - OWN.maintenance.orphans_after - timedelta(hours=1)
+    names = [(path, old) for path in (young, *listed)]
+    session.createDataFrame(names, "file_path string, last_modified timestamp").createOrReplaceTempView("listing")
+    actions = SparkActions(session, settings.catalog_name, OWN)
+    before = datetime.now(UTC) - OWN.maintenance.orphans_after
+    assert actions.remove_orphans(before, dry_run=True, listing="listing") == [young]
+    assert table.io.new_input(young).exists()
+    assert actions.remove_orphans(before, dry_run=False, listing="listing") == [young]
+    assert not table.io.new_input(young).exists()
+    assert catalog.load_table(OWN.identifier).scan().to_arrow().num_rows == ROWS_PER_FILE
+
+
+@pytest.mark.timeout(900)
+def test_a_job_whose_files_are_joined_and_history_cut_commits_each_event_once(
+    settings: Settings, session: SparkSession
+) -> None:
+    catalog = open_catalog(settings)
+    declared = replace(BRONZE, maintenance=EAGER)
+    simulation = Simulation(settings, FAMILY)
+    try:
+        for _ in range(2):
+            await_commits(catalog, 4)
+            [done] = maintain(catalog, settings, [declared], lambda: session)
+            assert done.rewritten_files > 0
+        assert done.after is not None
+        # the job goes on committing meanwhile
+        assert done.after.snapshots < done.plan.snapshots + EAGER.keep_at_least
+        assert done.expired_files > 0
+
+        stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
+        maintain(catalog, settings, [declared], lambda: session)
+        start_jobs(settings, (FAMILY,))
+        await_running(settings, (FAMILY,))
+        await_commits(catalog, 2)
+    finally:
+        ledger = simulation.end()
+    expected = ledger.acknowledged - ledger.by_kind.malformed
+    ranges = " or ".join(
+        f"(kafka_partition = {p} and kafka_offset >= {r.first_offset} and kafka_offset <= {r.last_offset})"
+        for p, r in ledger.partitions.items()
+    )
+
+    def places() -> Counter[tuple[int, int]]:
+        bronze = catalog.load_table(BRONZE.identifier)
+        columns = ("kafka_partition", "kafka_offset")
+        found = bronze.scan(row_filter=ranges, selected_fields=columns).to_arrow()
+        return Counter(zip(*(found[name].to_pylist() for name in columns), strict=True))
+
+    until(lambda: places().total() >= expected, "every event is in bronze")
+    assert places().total() == len(places()) == expected
+    for full in (False, True):
+        [report] = audit(settings, [FAMILY], full=full).tables
+        assert report.violations() == []
+
+
+def await_commits(catalog: Catalog, count: int) -> None:
+    def appends() -> int:
+        snapshots = catalog.load_table(BRONZE.identifier).metadata.snapshots
+        return max(
+            (s.sequence_number or 0 for s in snapshots if s.summary and s.summary.operation == "append"), default=0
+        )
+
+    seen, latest = 0, appends()
+
+    def happened() -> bool:
+        nonlocal seen, latest
+        now = appends()
+        seen, latest = seen + (now > latest), now
+        return seen >= count
+
+    until(happened, f"{count} commits of the job")
+
+
+def test_the_command_does_what_its_dry_run_says(settings: Settings, root: Path) -> None:
+    def run(*arguments: str) -> list[TableMaintenance]:
+        done = subprocess.run(
+            [sys.executable, "-m", "stack", "maintain", "silver.late_events", "--json", *arguments],
+            capture_output=True, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout.splitlines()[-1])
+        return [TableMaintenance.model_validate(table) for table in answer["tables"]]
+
+    [due], [done] = run("--dry-run"), run()
+    assert due.after is None
+    assert done.after is not None
+    assert done.plan.files >= due.plan.files
+    assert not done.after.compact
