@@ -28,6 +28,8 @@ class Aggregate(StrEnum):
     MAX = "max"
     MEAN = "mean"
     LAST = "last"
+    INCREASE = "increase"
+    """How much a counter has grown; where it fell it began anew at zero, and its value is the growth."""
 
 
 class Layer(StrEnum):

@@ -14,6 +14,7 @@ from contracts.model import (
     Freshness,
     Layer,
     Measure,
+    MeasureKind,
     PartitionField,
     Table,
     Transform,
@@ -118,21 +119,32 @@ def silver_1m(family: Family) -> Table:
         derived_from=(f"topic:{family.topic}",),
         freshness=family.freshness,
         last_by="the order of arrival",
+        counter_growth=False,
     )
 
 
 def gold_hourly(family: Family) -> Table:
     """Hourly aggregates per sensor, recomputed from bronze a day at a time."""
+    return _gold_windows(family, "hourly", "hour", timedelta(hours=1), warn_after=timedelta(hours=2))
+
+
+def gold_daily(family: Family) -> Table:
+    """Daily aggregates per sensor, days in UTC, recomputed from bronze."""
+    return _gold_windows(family, "daily", "day (UTC)", timedelta(days=1), warn_after=timedelta(hours=25))
+
+
+def _gold_windows(family: Family, suffix: str, unit: str, tile: timedelta, warn_after: timedelta) -> Table:
     return _windows(
         family,
         layer=Layer.GOLD,
-        name=f"{family.name}_hourly",
-        description=f"One row per {family.name} sensor and hour with events; an event sent twice counts once",
-        tile=timedelta(hours=1),
+        name=f"{family.name}_{suffix}",
+        description=f"One row per {family.name} sensor and {unit} with events; an event sent twice counts once",
+        tile=tile,
         writer=Writer.SPARK,
         derived_from=(bronze_events(family).identifier,),
-        freshness=Freshness(warn_after=timedelta(hours=2), fail_after=timedelta(hours=26)),
+        freshness=Freshness(warn_after=warn_after, fail_after=timedelta(hours=26)),
         last_by="event time",
+        counter_growth=True,
     )
 
 
@@ -228,7 +240,13 @@ def dead_letters(families: Sequence[Family]) -> Table:
 
 def family_tables(family: Family) -> tuple[Table, ...]:
     """All tables of the family, upstream first."""
-    return bronze_events(family), silver_1m(family), silver_5m(family), gold_hourly(family)
+    return (
+        bronze_events(family),
+        silver_1m(family),
+        silver_5m(family),
+        gold_hourly(family),
+        gold_daily(family),
+    )
 
 
 def city_tables(families: Sequence[Family]) -> tuple[Table, ...]:
@@ -247,6 +265,7 @@ def _windows(
     derived_from: tuple[str, ...],
     freshness: Freshness,
     last_by: str,
+    counter_growth: bool,
 ) -> Table:
     columns = (
         Column("sensor_id", ColumnType.STRING, "Identifier of the sensor"),
@@ -260,6 +279,7 @@ def _windows(
             aggregation=Aggregation(Aggregate.COUNT, "event_id"),
         ),
         *(column for measure in family.measures for column in _roll_ups(measure, ROLL_UPS, last_by)),
+        *(_growth(m) for m in family.measures if counter_growth and m.kind is MeasureKind.COUNTER),
     )  # fmt: skip
     return Table(
         layer=layer,
@@ -304,3 +324,16 @@ def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) ->
         for function in functions
     )
     return (count, *values)
+
+
+def _growth(measure: Measure) -> Column:
+    meaning = measure.meaning[0].lower() + measure.meaning[1:]
+    return Column(
+        f"{measure.name}_increase",
+        measure.type,
+        f"Growth of {meaning}, from one reading of the day to the next; where it fell it began anew at zero",
+        unit=measure.unit,
+        nullable=True,
+        minimum=0,
+        aggregation=Aggregation(Aggregate.INCREASE, measure.name),
+    )

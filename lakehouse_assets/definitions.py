@@ -2,11 +2,10 @@
 
 import dagster as dg
 
-from contracts import families
+from contracts import bronze_events, families, gold_daily, gold_hourly
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
-from lakehouse_assets.gold.assets import hourly_asset
-from lakehouse_assets.gold.checks import gold_checks
-from lakehouse_assets.gold.jobs import GOLD_HOURLY, gold_hourly_schedule
+from lakehouse_assets.gold.assets import window_asset
+from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
 from lakehouse_assets.maintenance.assets import maintenance_assets
 from lakehouse_assets.maintenance.jobs import MAINTENANCE, maintenance_schedule
 from lakehouse_assets.streaming.assets import streaming_assets
@@ -19,12 +18,16 @@ from lakehouse_assets.streaming.topics import topic_offsets
 defs = dg.Definitions(
     assets=[
         *streaming_assets(),
-        *(hourly_asset(member) for member in families()),
+        *(
+            window_asset(declared, bronze_events(member))
+            for member in families()
+            for declared in (gold_hourly(member), gold_daily(member))
+        ),
         *maintenance_assets(),
     ],
-    asset_checks=[*streaming_checks(), *audit_checks(), *gold_checks()],
-    jobs=[GOLD_HOURLY, MAINTENANCE, STREAMING_QUALITY],
-    schedules=[gold_hourly_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
+    asset_checks=[*streaming_checks(), *audit_checks()],
+    jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY],
+    schedules=[gold_hourly_schedule, gold_daily_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
     sensors=[stream_snapshots, topic_offsets],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run

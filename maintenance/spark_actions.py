@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from contracts import LakehouseError, Maintenance, Table
 from maintenance.plan import CLOSED_COMPACT_AT, SMALL_SHARE, PartitionFiles
@@ -78,6 +79,12 @@ class SparkActions:
         )
         return sorted(row["orphan_file_location"] for row in found)
 
+    @retry(
+        retry=retry_if_exception_type(MaintenanceError),
+        stop=stop_after_attempt(3),
+        wait=wait_fixed(1),
+        reraise=True,
+    )
     def _call(self, procedure: str, **arguments: str) -> list["Row"]:
         given = "".join(f", {name} => {value}" for name, value in arguments.items())
         statement = (
@@ -88,8 +95,8 @@ class SparkActions:
         except (Py4JJavaError, PySparkException) as error:
             cause = str(getattr(error, "java_exception", error)).splitlines()[0]
             raise MaintenanceError(
-                f"{self._declared.identifier}: {procedure} failed ({cause}); where another writer replaced "
-                "the same files meanwhile, the next run takes them up"
+                f"{self._declared.identifier}: {procedure} failed three times ({cause}); where other "
+                "writers replaced the same files meanwhile, the next run takes them up"
             ) from error
         return rows
 

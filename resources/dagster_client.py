@@ -1,7 +1,7 @@
 """Starts and awaits runs of a running Dagster through its GraphQL interface."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,8 @@ from contracts import LakehouseError
 LOCATION = "lakehouse"
 """Name of the code location in ``workspace.yaml``."""
 REPOSITORY = "__repository__"
+ASSET_JOB = "__ASSET_JOB"
+"""Dagster's own job for runs of chosen assets."""
 POLL_INTERVAL_S = 0.5
 REQUEST_TIMEOUT_S = 300.0
 """A run over thousands of partitions takes Dagster minutes to accept on a small machine."""
@@ -90,18 +92,30 @@ class DagsterClient:
         Raises:
             DagsterError: Dagster does not answer, or there is no such job or partition.
         """
+        return self._launch(f"job {job}", {"jobName": job}, first, last)
+
+    def launch_asset(self, key: Sequence[str], *, first: date, last: date) -> str:
+        """Materialise the days ``first`` to ``last`` of an asset as one run; returns the run's id.
+
+        Raises:
+            DagsterError: Dagster does not answer, or there is no such asset or partition.
+        """
+        selection = {"jobName": ASSET_JOB, "assetSelection": [{"path": list(key)}]}
+        return self._launch(f"asset {'/'.join(key)}", selection, first, last)
+
+    def _launch(self, what: str, selection: Mapping[str, Any], first: date | None, last: date | None) -> str:
         tags = []
         if first is not None:
             tags = [
                 {"key": "dagster/asset_partition_range_start", "value": first.isoformat()},
                 {"key": "dagster/asset_partition_range_end", "value": (last or first).isoformat()},
             ]
-        selector = {"jobName": job, "repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
+        selector = {**selection, "repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         params = {"selector": selector, "executionMetadata": {"tags": tags}, "runConfigData": {}}
         outcome = self._query(LAUNCH, {"params": params})["launchRun"]
         if outcome["__typename"] != "LaunchRunSuccess":
             reasons = [outcome.get("message"), *(error["message"] for error in outcome.get("errors", ()))]
-            raise DagsterError(f"Dagster refused job {job}: {'; '.join(filter(None, reasons))}")
+            raise DagsterError(f"Dagster refused {what}: {'; '.join(filter(None, reasons))}")
         run_id: str = outcome["run"]["runId"]
         return run_id
 

@@ -184,6 +184,8 @@ ELSEWHERE = {
     "replay": ("sources.commands", "replay"),
     "dead-letters": ("dead_letters.commands", "dead_letters"),
     "audit": ("audit.commands", "audit"),
+    "publish": ("stack.publish", "publish"),
+    "backfill": ("stack.backfill", "backfill"),
     "maintain": ("stack.maintain", "maintain"),
     "chaos": ("stack.chaos.commands", "chaos"),
     "jobs": ("stack.jobs.commands", "app"),

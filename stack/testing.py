@@ -32,6 +32,8 @@ def run_tests(
 ) -> int:
     """Run one suite, or the static checks and all suites; returns the exit code of the first that fails.
 
+    Where ``pytest_arguments`` say which tests, the static checks are left out.
+
     Args:
         suite: which tests; ``None`` for all.
         toolchain: folder of the environments.
@@ -41,7 +43,7 @@ def run_tests(
     """
     _ensure_development_packages(toolchain)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if suite is None:
+    if suite is None and not pytest_arguments:
         for check in STATIC_CHECKS:
             console.print(f"$ {' '.join(check)}")
             command: list[str | Path] = [toolchain / "main" / "bin" / check[0], *check[1:]]
@@ -54,6 +56,8 @@ def run_tests(
     environment["LAKEHOUSE_TEST_FULL"] = "1" if full else ""
     # the quick ones first: what they find needs no wait for the stack
     folders = [ROOT / "tests" / each for each in ([suite] if suite else Suite)]
+    if any(Path(argument.partition("::")[0]).exists() for argument in pytest_arguments):
+        folders = []  # a file or folder of tests is named
     arguments: list[str | Path] = [
         sys.executable,
         "-m",

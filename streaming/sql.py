@@ -12,6 +12,7 @@ from contracts import (
     Aggregation,
     Column,
     ColumnType,
+    ContractError,
     Family,
     Table,
     bronze_events,
@@ -262,3 +263,5 @@ def aggregate(aggregation: Aggregation) -> str:
             return f"AVG(CAST({name} AS DOUBLE))"
         case Aggregate.LAST:
             return f"LAST_VALUE({name})"
+        case Aggregate.INCREASE:
+            raise ContractError(f"the growth of {name} needs the order of events: no stream computes it")

@@ -14,7 +14,15 @@ AGGREGATES = {
     Aggregate.LAST: (
         "max_by({0}, struct(event_time, kafka_offset, kafka_partition)) FILTER (WHERE {0} IS NOT NULL)"
     ),
+    Aggregate.INCREASE: "sum({0}_step)",
 }
+STEP = """,
+    CASE WHEN {0} < {0}_before THEN {0} ELSE {0} - {0}_before END AS {0}_step"""
+"""Growth of a counter since the reading before; one that fell was reset, and has grown from zero."""
+BEFORE = """,
+      lag({0}) IGNORE NULLS OVER (
+        PARTITION BY sensor_id, to_date(event_time) ORDER BY event_time, kafka_offset, kafka_partition
+      ) AS {0}_before"""
 IDENTITY_COLUMNS = (
     *(column.name for column in EVENT_COLUMNS if not column.nullable),
     *(column.name for column in KAFKA_COLUMNS if column.name != "kafka_time"),
@@ -32,8 +40,9 @@ def events_query(declared: Table, source: str, start: datetime, end: datetime) -
 def windows_query(declared: Table, events: str) -> str:
     """Aggregate the view ``events`` to the rows of ``declared``.
 
-    Of the copies of an event, which share ``event_id``, the first to arrive counts. Copies are looked for
-    within a day, so that a day's result does not depend on which other days are computed with it.
+    Of the copies of an event, which share ``event_id``, the first to arrive counts. Copies, and the reading before
+    that of a counter, are looked for within a day, so that a day's result does not depend on which other days are
+    computed with it.
 
     Raises:
         ContractError: ``declared`` is no window table, or has a column that says nothing of its origin.
@@ -42,16 +51,26 @@ def windows_query(declared: Table, events: str) -> str:
         raise ContractError(f"table {declared.identifier} has no tile: its rows are not windows")
     columns = ",\n  ".join(f"{_expression(declared, column)} AS {column.name}" for column in declared.columns)
     seconds = int(declared.tile.total_seconds())
+    counters = [
+        column.aggregation.column
+        for column in declared.columns
+        if column.aggregation is not None and column.aggregation.function is Aggregate.INCREASE
+    ]
+    steps, before = ("".join(map(part.format, counters)) for part in (STEP, BEFORE))
     return f"""
 SELECT
   {columns}
 FROM (
-  SELECT *, row_number() OVER (
-    PARTITION BY event_id, to_date(event_time) ORDER BY kafka_partition, kafka_offset
-  ) AS copy
-  FROM {events}
+  SELECT *{steps} FROM (
+    SELECT *{before} FROM (
+      SELECT *, row_number() OVER (
+        PARTITION BY event_id, to_date(event_time) ORDER BY kafka_partition, kafka_offset
+      ) AS copy
+      FROM {events}
+    )
+    WHERE copy = 1
+  )
 )
-WHERE copy = 1
 GROUP BY {", ".join(_group_columns(declared))}, window(event_time, '{seconds} seconds')
 """  # noqa: S608
 

@@ -1,8 +1,15 @@
 """Gold assets on real Spark, catalog and store; expectations are computed by DuckDB from the events written."""
 
+import json
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,12 +18,15 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
 from pytest import approx
 
-from contracts import ColumnType, bronze_events, family, gold_hourly
+from contracts import ColumnType, Table, bronze_events, family, gold_hourly
 from lakehouse_assets.connections import catalog_resource, spark_resource
-from lakehouse_assets.definitions import defs
 from lakehouse_assets.describe import table_key
+from lakehouse_assets.gold.assets import window_asset
+from resources import branches as branches_module
+from resources.branches import BranchError
 from resources.catalog import open_catalog
 from resources.dagster_client import DagsterClient, DagsterError, RunFailedError
 from settings import Settings
@@ -31,6 +41,26 @@ NO_PARTITION = 99
 EMPTY = FIRST + timedelta(days=2)
 MEASURES = [measure.name for measure in FAMILY.measures]
 RANGES = [(measure.minimum or 0, measure.maximum or 0) for measure in FAMILY.measures]
+
+
+KILLED_RUN = """
+import os, signal, sys
+from datetime import date
+import dagster as dg
+from unittest import mock
+from contracts import bronze_events, family, gold_hourly
+from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
+from lakehouse_assets.gold.assets import window_asset
+member = family("weather")
+where, first, last = sys.argv[1:]
+resources = {"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource}
+asset = window_asset(gold_hourly(member), bronze_events(member))
+job = dg.Definitions([asset], jobs=[dg.define_asset_job("one")], resources=resources).resolve_job_def("one")
+tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+with mock.patch(where, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):
+    job.execute_in_process(tags=tags)
+"""
+"""A run whose process is killed where the function would be called."""
 
 
 def random_events(seed: int, count: int) -> list[dict[str, Any]]:
@@ -138,17 +168,19 @@ def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
             assert found_row[name] == (approx(value, rel=1e-12) if is_mean else value), name
 
 
-def materialize(settings: Settings, first: date, last: date) -> dg.ExecuteInProcessResult:
+def materialize(
+    settings: Settings, first: date, last: date, declared: Table = GOLD, *, raise_on_error: bool = True
+) -> dg.ExecuteInProcessResult:
     """Run the asset with its check for the days ``first`` to ``last`` as one run."""
     job = dg.Definitions(
-        assets=defs.assets,
-        asset_checks=defs.asset_checks,
+        assets=[window_asset(declared, BRONZE)],
         jobs=[dg.define_asset_job("one", dg.AssetSelection.assets(table_key(GOLD)))],
         resources={"settings": settings, "catalog": catalog_resource, "spark": spark_resource},
     ).resolve_job_def("one")
     with dg.DagsterInstance.ephemeral() as instance:
         return job.execute_in_process(
             instance=instance,
+            raise_on_error=raise_on_error,
             tags={
                 "dagster/asset_partition_range_start": first.isoformat(),
                 "dagster/asset_partition_range_end": last.isoformat(),
@@ -226,6 +258,93 @@ def test_a_value_out_of_range_is_a_warning_that_names_the_row(
     assert all(event["sensor_id"] in str(record["failing_keys"]) for record in failed.values())
 
 
+def branches(catalog: Catalog) -> list[str]:
+    return sorted(name for name in catalog.load_table(GOLD.identifier).metadata.refs if name != "main")
+
+
+@pytest.fixture
+def no_branches(catalog: Catalog) -> Iterator[None]:
+    yield
+    for name in branches(catalog):
+        catalog.load_table(GOLD.identifier).manage_snapshots().remove_branch(name).commit()
+
+
+@pytest.mark.usefixtures("no_branches")
+def test_what_fails_its_check_is_published_by_hand_or_never(
+    settings: Settings, catalog: Catalog, bronze: IcebergTable, root: Path
+) -> None:
+    append(bronze, [row | {"zone": "north"} for row in random_events(seed=5, count=100)])
+    materialize(settings, FIRST, LAST)
+    assert branches(catalog) == []
+    before = gold_rows(catalog)
+
+    events = random_events(seed=6, count=100)
+    bronze.refresh()
+    bronze.delete(days_filter("event_time", FIRST, LAST))
+    append(bronze, events)
+    required_zone = tuple(replace(c, nullable=False) if c.name == "zone" else c for c in GOLD.columns)
+    strict = replace(GOLD, columns=required_zone)
+    result = materialize(settings, FIRST, LAST, strict, raise_on_error=False)
+    assert not result.success
+    [check] = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.ERROR
+    assert result.get_asset_materialization_events() == []
+    assert gold_rows(catalog) == before
+
+    [branch] = branches(catalog)
+    [failure] = result.get_step_failure_events()
+    assert branch in str(failure.event_specific_data)
+    command = [sys.executable, "-m", "stack", "publish", GOLD.identifier, "--branch", branch]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_same(gold_rows(catalog), expected_rows(events))
+    assert branches(catalog) == []
+    again = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    assert again.returncode == 1
+    assert "has no branch" in again.stderr
+
+
+@pytest.mark.usefixtures("no_branches")
+def test_a_run_does_not_publish_over_another(
+    settings: Settings, catalog: Catalog, bronze: IcebergTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = random_events(seed=7, count=50)
+    append(bronze, events)
+
+    def after_another(table: IcebergTable, branch: str) -> Snapshot:
+        monkeypatch.undo()
+        materialize(settings, FIRST, LAST)
+        return branches_module.publish(table, branch)
+
+    monkeypatch.setattr("lakehouse_assets.gold.publish.publish", after_another)
+    with pytest.raises(BranchError, match="was changed since branch"):
+        materialize(settings, FIRST, FIRST)
+    assert_same(gold_rows(catalog), expected_rows(events))
+
+
+@pytest.mark.usefixtures("no_branches")
+@pytest.mark.parametrize("where", ["lakehouse_assets.gold.recompute.recompute", "resources.branches.publish"])
+def test_a_killed_run_leaves_readers_what_they_had(
+    settings: Settings, catalog: Catalog, bronze: IcebergTable, where: str, root: Path
+) -> None:
+    append(bronze, random_events(seed=8, count=50))
+    materialize(settings, FIRST, LAST)
+    before = gold_rows(catalog)
+    more = [row | {"kafka_offset": row["kafka_offset"] + 1000} for row in random_events(seed=9, count=50)]
+    append(bronze, more)
+
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_RUN, where, FIRST.isoformat(), LAST.isoformat()],
+        capture_output=True, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert gold_rows(catalog) == before
+    materialize(settings, FIRST, LAST)
+    assert sum(row["event_count"] for row in gold_rows(catalog)) == 100
+
+
 def test_a_running_dagster_materializes_a_range_as_one_run(
     settings: Settings, catalog: Catalog, bronze: IcebergTable
 ) -> None:
@@ -239,6 +358,29 @@ def test_a_running_dagster_materializes_a_range_as_one_run(
     assert seen[-1] == "SUCCESS"
     assert len(set(seen)) == len(seen)
     assert_same(gold_rows(catalog), expected_rows(events))
+
+
+def test_a_backfill_runs_its_days_in_ranges(
+    settings: Settings, catalog: Catalog, bronze: IcebergTable, root: Path
+) -> None:
+    events = random_events(seed=10, count=100)
+    append(bronze, events)
+
+    def backfill(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "stack", "backfill", *arguments],
+            capture_output=True, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False,
+        )  # fmt: skip
+
+    days = ("--from", FIRST.isoformat(), "--to", LAST.isoformat())
+    done = backfill("gold/weather_hourly", *days, "--days-per-run", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout.splitlines()[-1])["runs"]) == 2
+    assert_same(gold_rows(catalog), expected_rows(events))
+
+    refused = backfill("bronze/weather_events", *days)
+    assert refused.returncode == 1
+    assert "gold/weather_hourly" in refused.stderr
 
 
 def test_a_failed_run_says_which_step_failed_and_why(settings: Settings) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.table.snapshots import Operation
 from pyspark.sql import SparkSession
 from simulation import Simulation
 from waiting import until
@@ -24,13 +25,14 @@ from contracts import Maintenance, bronze_events, family
 from maintenance.run import TableMaintenance, maintain
 from maintenance.spark_actions import SparkActions
 from resources.catalog import ensure_tables, open_catalog
+from resources.offsets import operation
 from resources.spark import spark_config
 from settings import Settings
 from stack.jobs.operations import await_running, start_jobs, stop_jobs
 
 FAMILY = family("traffic")
 BRONZE = bronze_events(FAMILY)
-EAGER = Maintenance(keep_snapshots=timedelta(0), keep_at_least=3, compact_at=2, max_manifests=2)
+EAGER = Maintenance(keep_snapshots=timedelta(0), keep_at_least=3, compact_at=2)
 OWN = replace(BRONZE, name="maintained_events", maintenance=EAGER)
 """A table that only this test writes to."""
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -108,6 +110,18 @@ def test_rows_are_kept_sorted_and_readable_while_others_append(
         found = pq.read_table(stream, columns=["sensor_id", "event_time"]).to_pylist()
     assert len(found) == FILES // 2 * ROWS_PER_FILE
     assert found == sorted(found, key=lambda row: (row["sensor_id"], row["event_time"]))
+
+
+def test_many_manifests_become_few(settings: Settings, catalog: Catalog, session: SparkSession) -> None:
+    many = 6
+    for number in range(many):
+        append(catalog, LONG_AGO + timedelta(days=number), number * ROWS_PER_FILE)
+    declared = replace(OWN, maintenance=replace(EAGER, max_manifests=many))
+    [done] = maintain(catalog, settings, [declared], lambda: session)
+    assert done.rewritten_manifests == many
+    assert done.after is not None
+    assert done.after.manifests == 1
+    assert catalog.load_table(OWN.identifier).scan().to_arrow().num_rows == many * ROWS_PER_FILE
 
 
 def test_a_dry_run_changes_nothing(settings: Settings, catalog: Catalog) -> None:
@@ -197,9 +211,7 @@ def test_a_job_whose_files_are_joined_and_history_cut_commits_each_event_once(
 def await_commits(catalog: Catalog, count: int) -> None:
     def appends() -> int:
         snapshots = catalog.load_table(BRONZE.identifier).metadata.snapshots
-        return max(
-            (s.sequence_number or 0 for s in snapshots if s.summary and s.summary.operation == "append"), default=0
-        )
+        return max((s.sequence_number or 0 for s in snapshots if operation(s) is Operation.APPEND), default=0)
 
     seen, latest = 0, appends()
 

@@ -82,7 +82,15 @@ def test_each_measure_becomes_five_columns(measures: list[str]) -> None:
         rolled = [column for column in table.columns if column.name.startswith("m_")]
         assert len(rolled) == 5 * len(measures)
         functions = {column.aggregation.function for column in rolled if column.aggregation}
-        assert functions == set(Aggregate)
+        assert functions == set(Aggregate) - {Aggregate.INCREASE}
+
+
+def test_a_counter_has_its_growth_in_gold_alone() -> None:
+    energy = contracts.family("energy")
+    for table in (contracts.gold_hourly(energy), contracts.gold_daily(energy)):
+        grown = [c for c in table.columns if c.aggregation and c.aggregation.function is Aggregate.INCREASE]
+        assert [(c.name, c.unit, c.nullable) for c in grown] == [("energy_kwh_increase", "kWh", True)]
+    assert "energy_kwh_increase" not in {column.name for column in contracts.silver_1m(energy).columns}
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10))

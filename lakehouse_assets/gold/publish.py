@@ -1,0 +1,49 @@
+"""Write-audit-publish: a batch table is written on a branch, checked there, and only then seen by readers."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import dagster as dg
+from pyiceberg.catalog import Catalog
+
+from contracts import Table
+from lakehouse_assets.check_results import check_result
+from resources.branches import KEPT, branch_head, create_branch, publish
+from resources.quality import validate
+
+BRANCH_PREFIX = "run_"
+
+
+def begin_branch(catalog: Catalog, declared: Table, run_id: str) -> str:
+    """Begin the branch that the run writes to, and return its name."""
+    name = BRANCH_PREFIX + run_id.replace("-", "")
+    create_branch(catalog.load_table(declared.identifier), name)
+    return name
+
+
+def audit_and_publish(
+    catalog: Catalog, declared: Table, branch: str, start: datetime, end: datetime
+) -> Iterator[dg.AssetCheckResult]:
+    """Check the rows of ``[start, end)`` on the branch, and publish it unless the check is critical.
+
+    Raises:
+        dg.Failure: it is; the branch stays to be looked at.
+        BranchError: another run has published since the branch began; the branch stays.
+    """
+    table = catalog.load_table(declared.identifier)
+    time = declared.event_time
+    rows = table.scan(
+        f"{time} >= '{start.isoformat()}' and {time} < '{end.isoformat()}'",
+        snapshot_id=branch_head(table, branch).snapshot_id,
+    ).to_arrow()
+    report = validate(declared, rows)
+    yield check_result(report, f"{start:%Y-%m-%d} to {end - timedelta(days=1):%Y-%m-%d}")
+    if report.critical:
+        failed = sorted({f"{f.expectation}({f.columns})" for f in report.findings if f.critical and not f.passed})
+        raise dg.Failure(
+            f"{declared.identifier} is not published: {', '.join(failed)}. Readers keep what they had. The rows "
+            f"stay on branch {branch} for {KEPT.days} days; to publish them as they are: "
+            f"./lakehouse publish {declared.identifier} --branch {branch}",
+            allow_retries=False,
+        )
+    publish(table, branch)
