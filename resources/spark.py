@@ -63,6 +63,8 @@ def connect_catalog(session: "SparkSession", settings: Settings) -> None:
     secret_key = settings.s3_secret_key.get_secret_value()
     properties = {
         "type": "rest",
+        # a branch that was begun a moment ago must be seen
+        "cache-enabled": "false",
         "uri": settings.catalog_uri,
         "warehouse": settings.warehouse,
         "rest.auth.type": "oauth2",

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("contracts", "settings", "resources", "streaming", "sources", "audit", "lakehouse_assets", "api")
+PACKAGES = (
+    "contracts", "settings", "resources", "streaming", "sources", "audit", "maintenance",
+    "lakehouse_assets", "api",
+)  # fmt: skip
 
 NOISE = '''"""Noise: microphones at street level."""
 
@@ -81,7 +84,13 @@ def test_one_module_is_all_that_a_family_needs(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout.splitlines()[-1])
-    assert found["tables"] == ["bronze.noise_events", "silver.noise_1m", "silver.noise_5m", "gold.noise_hourly"]
+    assert found["tables"] == [
+        "bronze.noise_events",
+        "silver.noise_1m",
+        "silver.noise_5m",
+        "gold.noise_hourly",
+        "gold.noise_daily",
+    ]
     assert "level_db_mean" in found["gold_columns"]
     assert "AVG(CAST(`level_db` AS DOUBLE)) AS `level_db_mean`" in found["flink"]
     assert {"bronze/noise_events", "silver/noise_1m", "gold/noise_hourly"} <= set(found["assets"])

@@ -1,11 +1,11 @@
 """Great Expectations suites from contracts, run on rows with known faults."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pytest
-from dagster._core.errors import DagsterAssetCheckFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from iceberg_on_disk import START, arrow_rows, plausible_row
@@ -14,6 +14,8 @@ from pyiceberg.catalog import Catalog
 from contracts import Table, all_tables, table
 from lakehouse_assets.check_results import check_result
 from lakehouse_assets.definitions import defs
+from lakehouse_assets.gold.publish import audit_and_publish, begin_branch
+from resources.branches import BranchError, publish
 from resources.quality import MAX_FAILING_KEYS, Finding, QualityReport, validate
 
 GOLD = table("gold.traffic_hourly")
@@ -100,24 +102,64 @@ def test_the_check_of_a_streaming_table_looks_at_what_was_appended(disk_catalog:
     assert '"sensor_id": "s7"' in failed[0]["failing_keys"]
 
 
-def test_the_check_of_a_gold_table_looks_at_the_days_of_the_run(disk_catalog: Catalog) -> None:
-    rows = [plausible_row(GOLD, number) for number in range(ROWS)]
-    disk_catalog.load_table(GOLD.identifier).append(arrow_rows(disk_catalog, GOLD, rows))
-    name = "gold__traffic_hourly_contract"
-    assert run_check(disk_catalog, name, {"dagster/partition": f"{START:%Y-%m-%d}"}).metadata["rows"].value == ROWS
-    assert run_check(disk_catalog, name, {"dagster/partition": "2024-03-02"}).metadata["rows"].value == 0
-    days = {
-        "dagster/asset_partition_range_start": "2024-02-20",
-        "dagster/asset_partition_range_end": "2024-03-05",
-    }
-    assert run_check(disk_catalog, name, days).metadata["rows"].value == ROWS
+def on_a_branch(catalog: Catalog, *numbers: int) -> str:
+    branch = begin_branch(catalog, GOLD, "0123-4567")
+    rows = [plausible_row(GOLD, number) for number in numbers]
+    catalog.load_table(GOLD.identifier).append(arrow_rows(catalog, GOLD, rows), branch=branch)
+    return branch
 
 
-def test_a_broken_key_stops_what_comes_after(disk_catalog: Catalog) -> None:
-    rows = [plausible_row(GOLD, 3), plausible_row(GOLD, 3)]
-    disk_catalog.load_table(GOLD.identifier).append(arrow_rows(disk_catalog, GOLD, rows))
-    with pytest.raises(DagsterAssetCheckFailedError, match="gold/traffic_hourly"):
-        run_check(disk_catalog, "gold__traffic_hourly_contract", {"dagster/partition": f"{START:%Y-%m-%d}"})
+def published(catalog: Catalog) -> int:
+    return catalog.load_table(GOLD.identifier).scan().to_arrow().num_rows
+
+
+def audit(catalog: Catalog, branch: str, first: datetime, last: datetime) -> list[dg.AssetCheckResult]:
+    return list(audit_and_publish(catalog, GOLD, branch, first, last))
+
+
+DAY = timedelta(days=1)
+
+
+def test_the_days_of_the_run_are_checked_and_published(disk_catalog: Catalog) -> None:
+    branch = on_a_branch(disk_catalog, *range(ROWS))
+    assert published(disk_catalog) == 0
+    [found] = audit(disk_catalog, branch, START, START + DAY)
+    assert found.passed
+    assert found.metadata["rows"].value == ROWS
+    assert published(disk_catalog) == ROWS
+    assert set(disk_catalog.load_table(GOLD.identifier).metadata.refs) == {"main"}
+
+    branch = on_a_branch(disk_catalog, ROWS)
+    [found] = audit(disk_catalog, branch, START + DAY, START + 2 * DAY)
+    assert found.metadata["rows"].value == 0
+    assert published(disk_catalog) == ROWS + 1
+
+
+def test_a_broken_key_is_not_published(disk_catalog: Catalog) -> None:
+    branch = on_a_branch(disk_catalog, 3, 3)
+    results = audit_and_publish(disk_catalog, GOLD, branch, START, START + DAY)
+    assert not next(results).passed
+    with pytest.raises(dg.Failure, match=f"publish gold.traffic_hourly --branch {branch}"):
+        next(results)
+    assert published(disk_catalog) == 0
+    # the run starts again from what readers see
+    assert on_a_branch(disk_catalog, 4) == branch
+    [found] = audit(disk_catalog, branch, START, START + DAY)
+    assert found.passed
+    assert published(disk_catalog) == 1
+
+
+def test_a_branch_is_not_published_over_what_came_meanwhile(disk_catalog: Catalog) -> None:
+    branch = on_a_branch(disk_catalog, 1)
+    table = disk_catalog.load_table(GOLD.identifier)
+    table.append(arrow_rows(disk_catalog, GOLD, [plausible_row(GOLD, 2)]))
+    with pytest.raises(BranchError, match="was changed since branch"):
+        audit(disk_catalog, branch, START, START + DAY)
+    assert published(disk_catalog) == 1
+    with pytest.raises(BranchError, match=f"it has {branch}"):
+        publish(table, "another")
+    with pytest.raises(BranchError, match="has no branch"):
+        publish(table, "main")
 
 
 def run_check(catalog: Catalog, name: str, tags: dict[str, str] | None = None) -> dg.AssetCheckEvaluation:
