@@ -16,6 +16,8 @@ from resources.snapshots import FLINK_JOB
 SMALL_SHARE = 0.75
 """Of the target size: a smaller file is worth joining (Iceberg's own default of ``min-file-size-bytes``)."""
 CLOSED_COMPACT_AT = 2
+MAX_PARTITIONS = 100
+"""Joined in one go, oldest first; after a load of years of history the next goes on."""
 EPOCH = date(1970, 1, 1)
 
 
@@ -38,7 +40,7 @@ class Plan(BaseModel):
     manifests: int
     snapshots: int
     compact: list[PartitionFiles]
-    """Partitions whose small files are joined."""
+    """Partitions whose small files are joined, at most :data:`MAX_PARTITIONS`."""
     expire_before: datetime | None
     """Snapshots older than this go; none where none is old enough."""
     expire_snapshots: int
@@ -81,7 +83,7 @@ def plan(table: IcebergTable, declared: Table, now: datetime, families_by_job: M
         bytes=sum(file.data_file.file_size_in_bytes for file in files),
         manifests=len(manifests),
         snapshots=len(table.metadata.snapshots),
-        compact=[part for part in partitions(files, declared, now) if _is_scattered(part, rules)],
+        compact=[part for part in partitions(files, declared, now) if _is_scattered(part, rules)][:MAX_PARTITIONS],
         expire_before=cut.before,
         expire_snapshots=cut.snapshots,
         rewrite_manifests=len(manifests) >= rules.max_manifests,

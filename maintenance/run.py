@@ -80,9 +80,10 @@ def maintain(
 
 
 def _carry_out(actions: "SparkActions", due: Plan, result: TableMaintenance, say: Callable[[str], None]) -> None:
-    for part in due.compact:
-        say(f"{due.table}: joining {part.small_files} files" + (f" of {part.day}" if part.day else ""))
-        result.rewritten_files += actions.compact(part)
+    for parts in ([part for part in due.compact if part.closed is closed] for closed in (True, False)):
+        if parts:
+            say(f"{due.table}: joining {sum(part.small_files for part in parts)} files of {len(parts)} partitions")
+            result.rewritten_files += actions.compact(parts)
     if due.rewrite_manifests:
         say(f"{due.table}: rewriting {due.manifests} manifests")
         result.rewritten_manifests = actions.rewrite_manifests()

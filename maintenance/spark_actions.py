@@ -1,5 +1,6 @@
 """Iceberg's own maintenance, run in Spark (procedures of "Spark procedures" in Iceberg's documentation)."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,28 +28,31 @@ class SparkActions:
         self._declared = declared
         self._rules: Maintenance = declared.maintenance
 
-    def compact(self, part: PartitionFiles) -> int:
-        """Join the small files of a partition, sorted once it is closed; returns how many files were replaced.
+    def compact(self, parts: Sequence[PartitionFiles]) -> int:
+        """Join the small files of partitions, all open or all closed; returns how many files were replaced.
+
+        Those of a closed one are sorted. What lies between the first and the last of ``parts`` is looked at, too.
 
         Rows that are appended meanwhile stay: the commit fails only where another has removed the same files.
 
         Raises:
             MaintenanceError: it has, or Spark failed.
         """
+        closed, first, last = parts[0].closed, parts[0].day, parts[-1].day
         options = {
-            "min-input-files": CLOSED_COMPACT_AT if part.closed else self._rules.compact_at,
+            "min-input-files": CLOSED_COMPACT_AT if closed else self._rules.compact_at,
             "target-file-size-bytes": self._rules.target_file_bytes,
             "min-file-size-bytes": int(SMALL_SHARE * self._rules.target_file_bytes),
         }
         arguments = {
-            "strategy": _text("sort" if part.closed else "binpack"),
+            "strategy": _text("sort" if closed else "binpack"),
             "options": f"map({', '.join(_text(str(word)) for pair in options.items() for word in pair)})",
         }
-        if part.day is not None:
+        if first is not None and last is not None:
             column = self._declared.event_time
-            following = part.day + timedelta(days=1)
+            following = last + timedelta(days=1)
             arguments["where"] = _text(
-                f"{column} >= TIMESTAMP '{part.day} 00:00:00' AND {column} < TIMESTAMP '{following} 00:00:00'"
+                f"{column} >= TIMESTAMP '{first} 00:00:00' AND {column} < TIMESTAMP '{following} 00:00:00'"
             )
         [done] = self._call("rewrite_data_files", **arguments)
         return int(done["rewritten_data_files_count"])

@@ -10,6 +10,8 @@ ORPHANS_AT_HOUR = 2
 MAINTENANCE = dg.define_asset_job(
     "maintenance",
     selection=dg.AssetSelection.assets(*(maintenance_key(declared) for declared in all_tables())),
+    # of the runs that wait, those that people wait for go first
+    tags={"dagster/priority": "-1"},
     description="Joins small files, expires old snapshots and, once a day, removes left-over files of all tables",
 )
 

@@ -31,8 +31,10 @@ def main(identifier: str) -> None:
     try:
         connect_catalog(session, settings)
         actions = SparkActions(session, settings.catalog_name, declared)
-        parts = partitions(files, declared, datetime.now(UTC))
-        joined = sum(actions.compact(part.model_copy(update={"closed": True})) for part in parts)
+        parts = [
+            part.model_copy(update={"closed": True}) for part in partitions(files, declared, datetime.now(UTC))
+        ]
+        joined = actions.compact(parts) if parts else 0
     finally:
         session.stop()
     sys.stdout.write(f"{joined} files of {identifier} in {len(parts)} partitions were joined\n")

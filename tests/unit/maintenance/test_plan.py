@@ -58,6 +58,15 @@ def test_an_open_day_waits_for_more_files_than_a_closed_one(table: IcebergTable)
     ]
 
 
+def test_years_of_history_are_joined_a_part_at_a_time(
+    table: IcebergTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.plan.MAX_PARTITIONS", 2)
+    for day in (1, 2, 3, 1, 2, 3):
+        append(table, datetime(2026, 3, day, tzinfo=UTC))
+    assert [part.day for part in plan(table, DECLARED, NOW, {}).compact] == [date(2026, 3, 1), date(2026, 3, 2)]
+
+
 def test_a_day_is_closed_some_time_after_its_end(table: IcebergTable) -> None:
     moment = datetime(2026, 3, 1, 23, tzinfo=UTC)
     append(table, moment)
