@@ -17,6 +17,7 @@ from audit.run import WAIT_S
 from audit.run import audit as run_audit
 from audit.sources import Progress
 from contracts import Family, families, family
+from resources.catalog import explained_outages
 from resources.terminal import console
 from settings import Settings, load_settings
 
@@ -43,7 +44,7 @@ def audit(
     chosen = families() if name is None else (family(name),)
     settings = load_settings()
     out = console()
-    with _progress_bar(out) as progress:
+    with _progress_bar(out) as progress, explained_outages(settings):
         if mend:
             answer = _repair(settings, chosen, wait, progress)
         else:

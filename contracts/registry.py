@@ -60,4 +60,5 @@ def table(identifier: str) -> Table:
     for declared in all_tables():
         if declared.identifier == identifier:
             return declared
-    raise ContractError(f"unknown table {identifier!r}: `./lakehouse status` lists the tables")
+    known = ", ".join(declared.identifier for declared in all_tables())
+    raise ContractError(f"unknown table {identifier!r}: choose one of {known}")

@@ -5,16 +5,14 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from pyiceberg.exceptions import NoSuchTableError, RESTError
 from rich.table import Table
 
 from contracts import families, family
 from dead_letters import store
 from dead_letters.classify import ErrorClass
-from dead_letters.errors import DeadLettersUnavailableError
 from dead_letters.listing import Count, Filter, counts, newest
 from dead_letters.retry import RetryReport, retry
-from resources.catalog import open_catalog
+from resources.catalog import explained_outages, open_catalog
 from resources.terminal import console
 from settings import load_settings
 
@@ -34,16 +32,11 @@ def dead_letters(
     """List records that are no valid event, with what is wrong with them; or publish again what is valid now."""
     chosen = Filter(None if family_name is None else family(family_name).name, error_class)
     settings = load_settings()
-    try:
+    with explained_outages(settings):
         table = store.load(open_catalog(settings))
         report = retry(settings, table, families(), chosen) if again else None
         counted = counts(table, chosen)
         listed = [] if again else newest(table, chosen, limit)
-    except (RESTError, NoSuchTableError, OSError) as error:
-        raise DeadLettersUnavailableError(
-            f"{store.TABLE.identifier} cannot be read from {settings.catalog_uri} ({type(error).__name__}): "
-            "`./lakehouse status` shows what runs, `./lakehouse up` starts it"
-        ) from error
     if as_json:
         typer.echo(orjson.dumps(_document(counted, listed, report)).decode())
     elif report is not None:

@@ -13,7 +13,3 @@ class PositionError(LakehouseError):
 
 class RetryError(LakehouseError):
     """Dead letters could not be published again."""
-
-
-class DeadLettersUnavailableError(LakehouseError):
-    """The table of dead letters cannot be read."""

@@ -1,11 +1,16 @@
 """The Iceberg catalog: opens it and brings its tables to what the contracts say."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    RESTError,
+    TableAlreadyExistsError,
+)
 from pyiceberg.table import Table as IcebergTable
 
 from contracts import LakehouseError, Table
@@ -21,6 +26,10 @@ WRITE_PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
 }
+
+
+class CatalogUnavailableError(LakehouseError):
+    """The catalog or the store does not answer, or does not have a table."""
 
 
 class SchemaMismatchError(LakehouseError):
@@ -49,6 +58,22 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
 def open_catalog(settings: Settings) -> Catalog:
     """Open the catalog; the first request fetches a token."""
     return RestCatalog(settings.catalog_name, **catalog_properties(settings))
+
+
+@contextmanager
+def explained_outages(settings: Settings) -> Iterator[None]:
+    """For commands, which end with what to do where catalog or store do not answer.
+
+    Raises:
+        CatalogUnavailableError: they do not, or a table is not there.
+    """
+    try:
+        yield
+    except (RESTError, NoSuchTableError, OSError) as error:
+        raise CatalogUnavailableError(
+            f"tables cannot be read from {settings.catalog_uri} ({type(error).__name__}): "
+            "`./lakehouse status` shows what runs, `./lakehouse up` starts it"
+        ) from error
 
 
 def ensure_tables(catalog: Catalog, tables: Iterable[Table], *, commit_retries: int) -> list[str]:

@@ -11,7 +11,7 @@ from rich.table import Table as ShownTable
 from contracts import all_tables, table
 from maintenance.run import TableMaintenance
 from maintenance.run import maintain as run_maintenance
-from resources.catalog import open_catalog
+from resources.catalog import explained_outages, open_catalog
 from resources.spark import spark_config
 from resources.terminal import console
 from settings import Settings, load_settings
@@ -38,7 +38,7 @@ def maintain(
     # a JVM that PySpark starts is found by this alone
     os.environ["JAVA_HOME"] = str(find_java(settings.toolchain, settings.java_home, err))
     try:
-        with err.status("looking at the tables") as status:
+        with err.status("looking at the tables") as status, explained_outages(settings):
             done = run_maintenance(
                 open_catalog(settings),
                 settings,

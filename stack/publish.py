@@ -6,7 +6,7 @@ import typer
 
 from contracts import table
 from resources.branches import publish as publish_branch
-from resources.catalog import open_catalog
+from resources.catalog import explained_outages, open_catalog
 from resources.terminal import console
 from settings import load_settings
 
@@ -17,6 +17,7 @@ def publish(
     branch: Annotated[str, typer.Option(help="The branch, as the failed run names it.")],
 ) -> None:
     """Publish what a run wrote and did not publish because a check failed."""
-    found = open_catalog(load_settings()).load_table(table(name).identifier)
-    snapshot = publish_branch(found, branch)
+    declared, settings = table(name), load_settings()
+    with explained_outages(settings):
+        snapshot = publish_branch(open_catalog(settings).load_table(declared.identifier), branch)
     console(stderr=False).print(f"{name} is now at snapshot {snapshot.snapshot_id}, as written on {branch}")
