@@ -61,6 +61,8 @@ def _fill_broker_disk(trial: Trial) -> None:
 def _fill_store_disk(trial: Trial) -> None:
     with _full_disk(trial):
         trial.await_trouble()
+    # its index of files refuses every write after one that failed, until it is opened again
+    trial.kill("store")
 
 
 @contextmanager
@@ -94,7 +96,7 @@ SCENARIOS = (
     ),
     Scenario(
         "store-disk-full",
-        "the object store's disk is full until commits fail",
+        "the object store's disk is full until commits fail; with space again it is restarted",
         _fill_store_disk,
         volume=STORE_DISK,
     ),
