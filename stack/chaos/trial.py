@@ -14,6 +14,9 @@ from stack.jobs.flink_rest import FlinkRest, FlinkUnavailableError
 from stack.jobs.state import load_state
 from stack.local.http_probe import get_json
 
+OVERDUE_S = 45.0
+"""Age of the newest checkpoint at which it is clear that none will be complete; one is due every few seconds."""
+
 
 @dataclass(slots=True)
 class Trial:
@@ -82,7 +85,7 @@ class Trial:
         until(completed, f"the job of {self.family.name} completes a checkpoint", poll_s=0.05)
 
     def await_trouble(self) -> None:
-        """Wait until a checkpoint of the job fails, or the job does.
+        """Wait until a checkpoint of the job fails or is long overdue, or the job fails.
 
         Raises:
             ScenarioError: the job goes on undisturbed.
@@ -97,7 +100,10 @@ class Trial:
             if not isinstance(checkpoints, dict) or not isinstance(job, dict):
                 return False
             failed.append(checkpoints["counts"]["failed"])
-            return job["state"] != "RUNNING" or failed[-1] > failed[0]
+            completed = checkpoints["latest"]["completed"]
+            # clients of the store try again for minutes before they fail
+            overdue = completed is not None and time.time() - completed["latest_ack_timestamp"] / 1000 > OVERDUE_S
+            return job["state"] != "RUNNING" or failed[-1] > failed[0] or overdue
 
         until(is_troubled, f"the job of {self.family.name} fails")
 
