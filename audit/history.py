@@ -11,7 +11,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
 from audit.report import DuplicateCheckpoint
 from resources.offsets import follows, operation
-from resources.snapshots import FLINK_CHECKPOINT
+from resources.snapshots import FLINK_CHECKPOINT, summary_of
 
 REPAIR = "lakehouse.repair"
 """Key in the summary of a snapshot that removed doubled rows; its value is a :class:`RepairMark`."""
@@ -29,14 +29,9 @@ def history(table: IcebergTable, until: Snapshot) -> list[Snapshot]:
     return list(reversed(list(ancestors_of(until, table.metadata))))
 
 
-def summary(snapshot: Snapshot) -> dict[str, str]:
-    """What the writer noted with the snapshot."""
-    return {} if snapshot.summary is None else snapshot.summary.additional_properties
-
-
 def repair_mark(snapshot: Snapshot) -> RepairMark | None:
     """What the snapshot repaired, if it is a repair."""
-    mark = summary(snapshot).get(REPAIR)
+    mark = summary_of(snapshot).get(REPAIR)
     return None if mark is None else RepairMark.model_validate(orjson.loads(mark))
 
 
@@ -45,7 +40,7 @@ def duplicate_checkpoints(snapshots: Sequence[Snapshot]) -> list[DuplicateCheckp
     repaired = {id_ for s in snapshots if (mark := repair_mark(s)) is not None for id_ in mark.snapshot_ids}
     claims: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for snapshot in snapshots:
-        said = summary(snapshot)
+        said = summary_of(snapshot)
         if FLINK_CHECKPOINT in said:
             claim = (said.get("flink.job-id", ""), said.get("flink.operator-id", ""), int(said[FLINK_CHECKPOINT]))
             claims[claim].append(str(snapshot.snapshot_id))
@@ -83,5 +78,5 @@ def net_records(snapshot: Snapshot) -> int:
         return -mark.removed_records
     if operation(snapshot) is Operation.REPLACE:
         return 0  # by its definition: the same rows in other files
-    said = summary(snapshot)
+    said = summary_of(snapshot)
     return int(said.get("added-records", "0")) - int(said.get("deleted-records", "0"))

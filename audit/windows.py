@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
-from audit.history import history, summary
+from audit.history import history
 from audit.report import WatermarkRegression
 from contracts import Table
 from resources.offsets import AddedFile, added_files, live_files, read_columns
-from resources.snapshots import FLINK_CHECKPOINT
+from resources.snapshots import FLINK_CHECKPOINT, summary_of
 
 WINDOW_END = "window_end"
 
@@ -45,7 +45,7 @@ def check_windows(
     new = added_files(
         table, after=(snapshots[0].sequence_number or 0) - 1 if after is None else after, until=until
     )
-    flink = {s.snapshot_id for s in snapshots if FLINK_CHECKPOINT in summary(s)}
+    flink = {s.snapshot_id for s in snapshots if FLINK_CHECKPOINT in summary_of(s)}
     field_id = table.schema().find_field(WINDOW_END).field_id
     regressions = []
     for snapshot_id, (first, last) in _ends(field_id, [file for file in new if file.snapshot_id in flink]).items():

@@ -26,6 +26,7 @@ from dead_letters.store import DeadLetter, Position
 from resources.catalog import open_catalog
 from resources.offsets import HistoryExpiredError, Offsets, added_files, gaps, live_files, read_offsets
 from resources.service import run_until_terminated
+from resources.snapshots import summary_of
 from settings import Settings
 
 POLL_S = 3.0
@@ -209,8 +210,7 @@ def next_cut(bronze: IcebergTable, after: int, records: int = ROUND_RECORDS) -> 
     ]
     added = 0
     for snapshot in reversed(newer):
-        summary = {} if snapshot.summary is None else snapshot.summary.additional_properties
-        added += int(summary.get("added-records", "0"))
+        added += int(summary_of(snapshot).get("added-records", "0"))
         if added >= records:
             return snapshot
     return newer[0] if newer else None

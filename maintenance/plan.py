@@ -11,7 +11,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from contracts import Maintenance, Table, Transform
 from resources.offsets import AddedFile, live_files
-from resources.snapshots import FLINK_JOB
+from resources.snapshots import FLINK_JOB, summary_of
 
 SMALL_SHARE = 0.75
 """Of the target size: a smaller file is worth joining (Iceberg's own default of ``min-file-size-bytes``)."""
@@ -135,8 +135,7 @@ def last_commits(newest_first: Iterable[Snapshot], families_by_job: Mapping[str,
     """
     newest: dict[str, Snapshot] = {}
     for snapshot in newest_first:
-        said = {} if snapshot.summary is None else snapshot.summary.additional_properties
-        if (family := families_by_job.get(said.get(FLINK_JOB, ""))) is not None:
+        if (family := families_by_job.get(summary_of(snapshot).get(FLINK_JOB, ""))) is not None:
             newest.setdefault(family, snapshot)
     return list(newest.values())
 

@@ -10,7 +10,7 @@ from pyiceberg.catalog import Catalog
 
 from contracts import Table, bronze_events, families
 from maintenance.plan import Plan, plan
-from resources.snapshots import FLINK_JOB
+from resources.snapshots import FLINK_JOB, summary_of
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ def _families_by_job(catalog: Catalog) -> dict[str, str]:
     found = {}
     for member in families():
         for snapshot in catalog.load_table(bronze_events(member).identifier).metadata.snapshots:
-            said = {} if snapshot.summary is None else snapshot.summary.additional_properties
-            if FLINK_JOB in said:
-                found[said[FLINK_JOB]] = member.name
+            if (job := summary_of(snapshot).get(FLINK_JOB)) is not None:
+                found[job] = member.name
     return found

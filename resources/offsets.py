@@ -14,6 +14,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
 from contracts import LakehouseError
+from resources.snapshots import summary_of
 
 Offsets = NDArray[np.int64]
 
@@ -154,8 +155,7 @@ def follows(table: IcebergTable, oldest: Snapshot, after: int) -> bool:
 
 
 def _added_file_count(snapshot: Snapshot, otherwise: int) -> int:
-    summary = {} if snapshot.summary is None else snapshot.summary.additional_properties
-    return int(summary.get("added-data-files", otherwise))
+    return int(summary_of(snapshot).get("added-data-files", otherwise))
 
 
 def _files(table: IcebergTable, snapshot: Snapshot, after: int) -> Iterable[AddedFile]:

@@ -9,15 +9,11 @@ from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
-from contracts import LakehouseError, Table, Writer
+from contracts import Table, Writer
 
 FLINK_CHECKPOINT = "flink.max-committed-checkpoint-id"
 FLINK_JOB = "flink.job-id"
 FLINK_WATERMARK = "flink.watermark"
-
-
-class SnapshotMissingError(LakehouseError):
-    """A snapshot that was committed is not in the history of its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,11 @@ class StreamCommit:
         return None if self.newest_event is None else self.committed_at - self.newest_event
 
 
+def summary_of(snapshot: Snapshot) -> dict[str, str]:
+    """What the writer noted with the snapshot."""
+    return {} if snapshot.summary is None else snapshot.summary.additional_properties
+
+
 def stream_commits(table: IcebergTable, declared: Table, *, after: int, limit: int) -> list[StreamCommit]:
     """The first ``limit`` commits of the table's writer with a sequence number above ``after``, oldest first.
 
@@ -59,20 +60,6 @@ def stream_commits(table: IcebergTable, declared: Table, *, after: int, limit: i
     return [_commit(table, snapshot, declared.event_time) for snapshot in reversed(written[-limit:])]
 
 
-def find_snapshot(table: IcebergTable, name: str, value: str) -> Snapshot:
-    """The newest snapshot whose summary has ``value`` under ``name``.
-
-    Raises:
-        SnapshotMissingError: there is none.
-    """
-    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
-        if _summary(snapshot).get(name) == value:
-            return snapshot
-    raise SnapshotMissingError(
-        f"{'.'.join(table.name())} has no snapshot with {name} = {value}: rolled back or expired? Run again"
-    )
-
-
 def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> pa.Table:
     """Rows that were appended up to ``within`` before the newest snapshot, at least those of the newest.
 
@@ -83,7 +70,7 @@ def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> 
         return table.scan(limit=0).to_arrow()
     oldest, rows = newest, 0
     for snapshot in ancestors_of(newest, table.metadata):
-        rows += int(_summary(snapshot).get("added-records", "0"))
+        rows += int(summary_of(snapshot).get("added-records", "0"))
         if snapshot is not newest and (
             rows > limit or newest.timestamp_ms - snapshot.timestamp_ms > within.total_seconds() * 1000
         ):
@@ -98,16 +85,12 @@ def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> 
 
 def _is_of_writer(snapshot: Snapshot, writer: Writer) -> bool:
     if writer is Writer.FLINK:
-        return FLINK_CHECKPOINT in _summary(snapshot)
+        return FLINK_CHECKPOINT in summary_of(snapshot)
     return snapshot.summary is not None and snapshot.summary.operation is Operation.APPEND
 
 
-def _summary(snapshot: Snapshot) -> dict[str, str]:
-    return {} if snapshot.summary is None else snapshot.summary.additional_properties
-
-
 def _commit(table: IcebergTable, snapshot: Snapshot, event_time: str) -> StreamCommit:
-    summary = _summary(snapshot)
+    summary = summary_of(snapshot)
     watermark, checkpoint = summary.get(FLINK_WATERMARK), summary.get(FLINK_CHECKPOINT)
     return StreamCommit(
         snapshot_id=snapshot.snapshot_id,

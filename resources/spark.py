@@ -53,6 +53,20 @@ def spark_config(settings: Settings) -> dict[str, str]:
     return config
 
 
+def open_session(settings: Settings) -> "SparkSession":
+    """Start a session, or take the one that the process has; its JVM stays as long as the process.
+
+    Raises:
+        SparkSetupError: the Iceberg jars are not in the toolchain.
+    """
+    from pyspark.sql import SparkSession  # takes a second to import
+
+    builder = SparkSession.builder
+    for name, value in spark_config(settings).items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
 def connect_catalog(session: "SparkSession", settings: Settings) -> None:
     """Make the tables known to ``session`` as ``<catalog_name>.<namespace>.<table>``.
 

@@ -12,9 +12,9 @@ from contracts import all_tables, table
 from maintenance.run import TableMaintenance
 from maintenance.run import maintain as run_maintenance
 from resources.catalog import explained_outages, open_catalog
-from resources.spark import spark_config
+from resources.spark import open_session
 from resources.terminal import console
-from settings import Settings, load_settings
+from settings import load_settings
 from stack.toolchain.java import find_java
 
 
@@ -43,7 +43,7 @@ def maintain(
                 open_catalog(settings),
                 settings,
                 chosen,
-                lambda: _session(settings),
+                lambda: open_session(settings),
                 dry_run=dry_run,
                 orphans=orphans,
                 say=status.update,
@@ -54,13 +54,6 @@ def maintain(
     console(stderr=False).print(_shown(done, dry_run=dry_run))
     if as_json:
         typer.echo(MaintenanceAnswer(tables=done).model_dump_json())
-
-
-def _session(settings: Settings) -> SparkSession:
-    builder = SparkSession.builder
-    for option, value in spark_config(settings).items():
-        builder = builder.config(option, value)
-    return builder.getOrCreate()
 
 
 def _shown(done: list[TableMaintenance], *, dry_run: bool) -> ShownTable:

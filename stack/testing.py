@@ -56,8 +56,8 @@ def run_tests(
     environment["LAKEHOUSE_TEST_FULL"] = "1" if full else ""
     # the quick ones first: what they find needs no wait for the stack
     folders = [ROOT / "tests" / each for each in ([suite] if suite else Suite)]
-    if any(Path(argument.partition("::")[0]).exists() for argument in pytest_arguments):
-        folders = []  # a file or folder of tests is named
+    if suite is None and pytest_arguments and Path(pytest_arguments[0].partition("::")[0]).exists():
+        folders = []  # files or folders of tests are named
     arguments: list[str | Path] = [
         sys.executable,
         "-m",

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.console import Console
 from settings import Settings
 from settings.model import ROOT
 from stack.cli import toolchain_folder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +54,16 @@ def settings(stack_home: Path) -> Iterator[Settings]:
             lifecycle.down(started, console)
             left = [process.pid for process in Supervisor(started).orphans()]
     assert not left, f"down left processes behind: {left}"
+
+
+@pytest.fixture(scope="module")
+def session(settings: Settings) -> Iterator["SparkSession"]:
+    """A Spark session in the process of the tests."""
+    from resources.spark import open_session
+
+    opened = open_session(settings)
+    yield opened
+    opened.stop()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from api.tables.schemas import (
     TableSummary,
 )
 from contracts import Column, Table
+from resources.snapshots import summary_of
 
 
 async def list_tables(tables: Iterable[Table], reader: CatalogReader) -> TableList:
@@ -74,7 +75,7 @@ def snapshot_info(table: IcebergTable) -> SnapshotInfo:
         return SnapshotInfo(
             snapshot_id=None, committed_at=None, operation=None, row_count=0, data_file_count=0, size_bytes=0
         )
-    summary = snapshot.summary.additional_properties if snapshot.summary else {}
+    summary = summary_of(snapshot)
     return SnapshotInfo(
         snapshot_id=str(snapshot.snapshot_id),
         committed_at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),

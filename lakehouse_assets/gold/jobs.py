@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from contracts import Family, Table, families, gold_daily, gold_hourly
 from lakehouse_assets.describe import table_key
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 
 def _of_all_families(*tables: Callable[[Family], Table]) -> dg.AssetSelection:
@@ -26,29 +30,36 @@ GOLD_DAILY = dg.define_asset_job(
 )
 
 
-@dg.schedule(
-    job=GOLD_HOURLY,
-    name="gold_hourly_after_the_hour",
-    cron_schedule="5 * * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Recomputes the day of the hour that has just ended; after midnight that is yesterday",
-)
-def gold_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Request the partition that the hour before the tick lies in."""
-    ended_hour = context.scheduled_execution_time - timedelta(hours=1)
-    return dg.RunRequest(partition_key=f"{ended_hour:%Y-%m-%d}")
+def _day_of(
+    job: "UnresolvedAssetJobDefinition", name: str, cron: str, ago: timedelta, why: str
+) -> dg.ScheduleDefinition:
+    """A schedule that asks for the day in which the time ``ago`` before its tick lies."""
+
+    @dg.schedule(
+        job=job,
+        name=name,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=why,
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(partition_key=f"{context.scheduled_execution_time - ago:%Y-%m-%d}")
+
+    return schedule
 
 
-@dg.schedule(
-    job=GOLD_DAILY,
-    name="gold_daily_after_midnight",
-    cron_schedule="25 0 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Closes yesterday, once events that come up to twenty-five minutes late are in",
+gold_hourly_schedule = _day_of(
+    GOLD_HOURLY,
+    "gold_hourly_after_the_hour",
+    "5 * * * *",
+    timedelta(hours=1),
+    "Recomputes the day of the hour that has just ended; after midnight that is yesterday",
 )
-def gold_daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Request the day before that of the tick."""
-    yesterday = context.scheduled_execution_time - timedelta(days=1)
-    return dg.RunRequest(partition_key=f"{yesterday:%Y-%m-%d}")
+gold_daily_schedule = _day_of(
+    GOLD_DAILY,
+    "gold_daily_after_midnight",
+    "25 0 * * *",
+    timedelta(days=1),
+    "Closes yesterday, once events that come up to twenty-five minutes late are in",
+)

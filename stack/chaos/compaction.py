@@ -6,14 +6,12 @@ In a process of its own, because a session's JVM stays as long as its process.
 import sys
 from datetime import UTC, datetime
 
-from pyspark.sql import SparkSession
-
 from contracts import table
 from maintenance.plan import partitions
 from maintenance.spark_actions import SparkActions
 from resources.catalog import open_catalog
 from resources.offsets import live_files
-from resources.spark import connect_catalog, spark_config
+from resources.spark import connect_catalog, open_session
 from settings import load_settings
 
 
@@ -24,10 +22,7 @@ def main(identifier: str) -> None:
     found = open_catalog(settings).load_table(identifier)
     snapshot = found.current_snapshot()
     files = [] if snapshot is None else live_files(found, snapshot)
-    builder = SparkSession.builder
-    for name, value in spark_config(settings).items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    session = open_session(settings)
     try:
         connect_catalog(session, settings)
         actions = SparkActions(session, settings.catalog_name, declared)

@@ -13,7 +13,7 @@ from pyiceberg.table.snapshots import ancestors_of
 
 from contracts import Family, LakehouseError, Writer, family_tables
 from resources.catalog import open_catalog
-from resources.snapshots import FLINK_CHECKPOINT, FLINK_JOB
+from resources.snapshots import FLINK_CHECKPOINT, FLINK_JOB, summary_of
 from settings import Settings
 from stack.jobs.checkpoints import checkpoint_id
 
@@ -71,7 +71,7 @@ def _is_of(path: str, lineage: Sequence[str]) -> bool:
 def _newest_commit(table: IcebergTable, lineage: Sequence[str]) -> int:
     """Checkpoint number of the newest commit of Flink; 0 where there is none or it is of another lineage."""
     for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
-        summary = {} if snapshot.summary is None else snapshot.summary.additional_properties
+        summary = summary_of(snapshot)
         if FLINK_CHECKPOINT in summary:
             return int(summary[FLINK_CHECKPOINT]) if not lineage or summary[FLINK_JOB] in lineage else 0
     return 0

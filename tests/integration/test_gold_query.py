@@ -1,29 +1,15 @@
 """Gold's SQL on Spark, on events whose aggregates are worked out by hand."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from pyspark.sql import SparkSession
 
 from contracts import bronze_events, family, gold_daily, gold_hourly
 from lakehouse_assets.gold.query import windows_query
-from resources.spark import spark_config
-from settings import Settings
 
 ENERGY = family("energy")
 DAY = datetime(2001, 5, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def session(settings: Settings) -> Iterator[SparkSession]:
-    builder = SparkSession.builder
-    for name, value in spark_config(settings).items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    yield session
-    session.stop()
 
 
 def event(number: int, minutes: float, counter: float | None, **others: Any) -> dict[str, Any]:

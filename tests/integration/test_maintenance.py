@@ -26,7 +26,6 @@ from maintenance.run import TableMaintenance, maintain
 from maintenance.spark_actions import SparkActions
 from resources.catalog import ensure_tables, open_catalog
 from resources.offsets import operation
-from resources.spark import spark_config
 from settings import Settings
 from stack.jobs.operations import await_running, start_jobs, stop_jobs
 
@@ -39,16 +38,6 @@ TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 LONG_AGO = datetime(2001, 4, 1, tzinfo=UTC)
 FILES = 12
 ROWS_PER_FILE = 50
-
-
-@pytest.fixture
-def session(settings: Settings) -> Iterator[SparkSession]:
-    builder = SparkSession.builder
-    for name, value in spark_config(settings).items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    yield session
-    session.stop()
 
 
 @pytest.fixture
