@@ -91,9 +91,9 @@ class SparkActions:
     )
     def _call(self, procedure: str, **arguments: str) -> list["Row"]:
         given = "".join(f", {name} => {value}" for name, value in arguments.items())
-        statement = (
-            f"CALL {self._catalog_name}.system.{procedure}(table => {_text(self._declared.identifier)}{given})"
-        )
+        # with its catalog: the first part of a shorter name is looked for among the catalogs, and loudly missed
+        name = _text(f"{self._catalog_name}.{self._declared.identifier}")
+        statement = f"CALL {self._catalog_name}.system.{procedure}(table => {name}{given})"
         try:
             rows: list[Row] = self._session.sql(statement).collect()
         except (Py4JJavaError, PySparkException) as error:
