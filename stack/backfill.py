@@ -61,10 +61,15 @@ def backfill(
             try:
                 client.wait(run_id, timeout_s=RUN_PATIENCE_S)
             except RunFailedError as error:
+                published = f"days before {begin} are published, " if begin > first else ""
                 raise StackError(
-                    f"{error}; days before {begin} are published, go on with: "
-                    f"./lakehouse backfill {asset} --from {begin} --to {last}"
+                    f"{error}; {published}go on with: ./lakehouse backfill {asset} --from {begin} --to {last}"
                 ) from error
+            except KeyboardInterrupt as interruption:
+                raise StackError(
+                    f"no longer waiting, but the run of {begin} to {end} goes on; see it, or end it, at "
+                    f"{settings.dagster_url}/runs/{run_id}"
+                ) from interruption
             progress.advance(task, (end - begin).days + 1)
     if as_json:
         answer = BackfillAnswer(asset=asset, first=first, last=last, runs=runs)

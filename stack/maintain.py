@@ -1,6 +1,7 @@
 """The command ``maintain``, ready to be registered with a Typer application."""
 
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -14,7 +15,8 @@ from maintenance.run import maintain as run_maintenance
 from resources.catalog import explained_outages, open_catalog
 from resources.spark import open_session
 from resources.terminal import console
-from settings import load_settings
+from settings import Settings, load_settings
+from stack.errors import StackError
 from stack.toolchain.java import find_java
 
 
@@ -43,17 +45,23 @@ def maintain(
                 open_catalog(settings),
                 settings,
                 chosen,
-                lambda: open_session(settings),
+                lambda: _session(settings),
                 dry_run=dry_run,
                 orphans=orphans,
                 say=status.update,
             )
-    finally:
-        if (session := SparkSession.getActiveSession()) is not None:
-            session.stop()
+    except KeyboardInterrupt as interruption:
+        raise StackError("interrupted: what was committed stays, run it again for the rest") from interruption
     console(stderr=False).print(_shown(done, dry_run=dry_run))
     if as_json:
         typer.echo(MaintenanceAnswer(tables=done).model_dump_json())
+
+
+def _session(settings: Settings) -> SparkSession:
+    session = open_session(settings)
+    # PySpark's own handler of Ctrl-C talks to the JVM in the middle of another talk
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return session
 
 
 def _shown(done: list[TableMaintenance], *, dry_run: bool) -> ShownTable:
