@@ -1,7 +1,9 @@
 """The command ``maintain``, ready to be registered with a Typer application."""
 
+import logging
 import os
 import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -60,8 +62,13 @@ def maintain(
 def _session(settings: Settings) -> SparkSession:
     session = open_session(settings)
     # PySpark's own handler of Ctrl-C talks to the JVM in the middle of another talk
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     return session
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    logging.disable()  # the gateway to the JVM logs how it was interrupted
+    raise KeyboardInterrupt
 
 
 def _shown(done: list[TableMaintenance], *, dry_run: bool) -> ShownTable:
