@@ -4,6 +4,7 @@ A family of sensors is one module in :mod:`contracts.sensor_families`; its table
 :mod:`contracts.tables`. Nothing here opens a connection or imports anything outside the standard library.
 """
 
+from contracts.city import anomalies, city_hourly, sensor_health
 from contracts.errors import ContractError, LakehouseError
 from contracts.model import (
     Aggregate,
@@ -51,7 +52,9 @@ __all__ = [
     "Transform",
     "Writer",
     "all_tables",
+    "anomalies",
     "bronze_events",
+    "city_hourly",
     "dead_letters",
     "families",
     "family",
@@ -59,6 +62,7 @@ __all__ = [
     "gold_daily",
     "gold_hourly",
     "late_events",
+    "sensor_health",
     "served_tables",
     "silver_1m",
     "silver_5m",

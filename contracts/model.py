@@ -30,6 +30,9 @@ class Aggregate(StrEnum):
     LAST = "last"
     INCREASE = "increase"
     """How much a counter has grown; where it fell it began anew at zero, and its value is the growth."""
+    SUM = "sum"
+    WEIGHTED_MEAN = "weighted_mean"
+    """Mean of means, each weighted by the number of values it stands for."""
 
 
 class Layer(StrEnum):
@@ -65,10 +68,19 @@ class MeasureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """A derived column's origin: ``function`` over ``column`` of the upstream table."""
+    """A derived column's origin: ``function`` over ``column`` of the upstream table.
+
+    ``table`` says of which one where there are several; ``weight`` is the column of weights of a weighted mean.
+    """
 
     function: Aggregate
     column: str
+    table: str | None = None
+    weight: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.weight is not None) != (self.function is Aggregate.WEIGHTED_MEAN):
+            raise ContractError(f"{self.function} of {self.column!r}: a weighted mean, and no other, has a weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,8 @@ class Column:
     """One column: its type, unit, meaning, nullability and valid range.
 
     ``unit`` is a UCUM-like symbol (``km/h``, ``Cel`` is written ``degC``); ``1`` means a ratio and ``None``
-    that the column has no unit. ``minimum`` and ``maximum`` are inclusive and in that unit.
+    that the column has no unit. ``minimum`` and ``maximum`` are inclusive and in that unit. ``origins`` names the
+    upstream columns that it is computed from, as ``namespace.table.column``, where that is no aggregation.
     """
 
     name: str
@@ -87,6 +100,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     aggregation: Aggregation | None = None
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name != self.name.lower():
@@ -100,6 +114,8 @@ class Measure(Column):
     """A column that a sensor measures, and that windows and hourly tables aggregate."""
 
     kind: MeasureKind = MeasureKind.GAUGE
+    steady: bool = False
+    """Whether the value may well be the same for hours; else that is the sign of a sensor that is stuck."""
 
     def __post_init__(self) -> None:
         # zero-argument super() does not work in a slotted dataclass

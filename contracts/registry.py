@@ -5,9 +5,10 @@ import pkgutil
 from functools import cache
 
 import contracts.sensor_families
+from contracts.city import anomalies, city_hourly, sensor_health
 from contracts.errors import ContractError
 from contracts.model import Family, Table
-from contracts.tables import city_tables, family_tables
+from contracts.tables import family_tables, stream_tables
 
 
 @cache
@@ -43,7 +44,13 @@ def family(name: str) -> Family:
 @cache
 def all_tables() -> tuple[Table, ...]:
     """All tables, upstream before downstream."""
-    return (*(declared for member in families() for declared in family_tables(member)), *city_tables(families()))
+    return (
+        *(declared for member in families() for declared in family_tables(member)),
+        *stream_tables(families()),
+        city_hourly(families()),
+        sensor_health(families()),
+        anomalies(families()),
+    )
 
 
 def served_tables() -> tuple[Table, ...]:

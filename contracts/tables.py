@@ -67,10 +67,11 @@ SLIDE = timedelta(minutes=1)
 ROLL_UPS = (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN, Aggregate.LAST)
 """Aggregates of each measure in a window, beside the count of its values."""
 
-_WINDOW_BOUNDS = (
+WINDOW_BOUNDS = (
     Column("window_start", ColumnType.TIMESTAMP, "Start of the window, inclusive"),
     Column("window_end", ColumnType.TIMESTAMP, "End of the window, exclusive"),
 )
+"""Bounds of the window that a row stands for."""
 
 _NEVER_STALE = Freshness(warn_after=timedelta(days=365), fail_after=timedelta(days=366))
 """For tables that hold what went wrong: no news is good news."""
@@ -152,7 +153,7 @@ def silver_5m(family: Family) -> Table:
     """Sliding five-minute windows per zone, one each minute."""
     columns = (
         Column("zone", ColumnType.STRING, "Zone of the sensors; null where events name none", nullable=True),
-        *_WINDOW_BOUNDS,
+        *WINDOW_BOUNDS,
         Column(
             "event_count", ColumnType.LONG, "Events of the zone in the window", unit="1", minimum=1,
             aggregation=Aggregation(Aggregate.COUNT, "event_id"),
@@ -249,9 +250,14 @@ def family_tables(family: Family) -> tuple[Table, ...]:
     )
 
 
-def city_tables(families: Sequence[Family]) -> tuple[Table, ...]:
-    """The tables that hold rows of all families."""
+def stream_tables(families: Sequence[Family]) -> tuple[Table, ...]:
+    """The tables that hold what went wrong in the streams of all families."""
     return dead_letters(families), late_events(families)
+
+
+def lower_first(meaning: str) -> str:
+    """A meaning as it stands within a sentence."""
+    return meaning[0].lower() + meaning[1:]
 
 
 def _windows(
@@ -269,7 +275,7 @@ def _windows(
 ) -> Table:
     columns = (
         Column("sensor_id", ColumnType.STRING, "Identifier of the sensor"),
-        *_WINDOW_BOUNDS,
+        *WINDOW_BOUNDS,
         Column(
             "zone", ColumnType.STRING, f"Zone of the sensor's last event of the window, by {last_by}",
             nullable=True, aggregation=Aggregation(Aggregate.LAST, "zone"),
@@ -301,7 +307,7 @@ def _windows(
 
 
 def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) -> tuple[Column, ...]:
-    meaning = measure.meaning[0].lower() + measure.meaning[1:]
+    meaning = lower_first(measure.meaning)
     count = Column(
         f"{measure.name}_count",
         ColumnType.LONG,
@@ -327,7 +333,7 @@ def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) ->
 
 
 def _growth(measure: Measure) -> Column:
-    meaning = measure.meaning[0].lower() + measure.meaning[1:]
+    meaning = lower_first(measure.meaning)
     return Column(
         f"{measure.name}_increase",
         measure.type,

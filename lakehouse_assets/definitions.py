@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from contracts import bronze_events, families, gold_daily, gold_hourly
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
-from lakehouse_assets.gold.assets import window_asset
+from lakehouse_assets.gold.assets import gold_assets
 from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
 from lakehouse_assets.maintenance.assets import maintenance_assets
 from lakehouse_assets.maintenance.jobs import MAINTENANCE, maintenance_schedule
@@ -18,11 +17,7 @@ from lakehouse_assets.streaming.topics import topic_offsets
 defs = dg.Definitions(
     assets=[
         *streaming_assets(),
-        *(
-            window_asset(declared, bronze_events(member))
-            for member in families()
-            for declared in (gold_hourly(member), gold_daily(member))
-        ),
+        *gold_assets(),
         *maintenance_assets(),
     ],
     asset_checks=[*streaming_checks(), *audit_checks()],

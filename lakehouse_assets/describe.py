@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 
 from contracts import Column, Family, Table, Writer, families, table
-from contracts.tables import event_columns
+from contracts.tables import WINDOW_BOUNDS, event_columns
 
 TOPIC_PREFIX = "topic:"
-WINDOW_BOUNDS = ("window_start", "window_end")
-"""Columns of a window table that hold the bounds of the window."""
 WRITER_KINDS = {
     Writer.FLINK: {"flink", "iceberg"},
     Writer.COLLECTOR: {"python", "iceberg"},
@@ -90,17 +88,16 @@ def column_schema(columns: Sequence[Column], key: Sequence[str] = ()) -> dg.Tabl
 
 
 def column_lineage(declared: Table) -> dg.TableColumnLineage:
-    """Which upstream column each column comes from; columns with no origin are left out.
+    """Which upstream columns each column comes from; columns with no origin are left out.
 
-    A column comes from the one its aggregation names, else from its namesake; the bounds of a window come
+    A column comes from those its contract names, else from its namesake; the bounds of a window come
     from the time of the events in it.
     """
     deps: dict[str, list[dg.TableColumnDep]] = {}
     for origin in declared.derived_from:
         upstream_columns, upstream_time = _upstream_columns(origin)
         for column in declared.columns:
-            source = _source_column(declared, column, upstream_columns, upstream_time)
-            if source is not None:
+            for source in _source_columns(declared, column, origin, upstream_columns, upstream_time):
                 deps.setdefault(column.name, []).append(dg.TableColumnDep(upstream_key(origin), source))
     return dg.TableColumnLineage(deps)
 
@@ -127,11 +124,19 @@ def _upstream_columns(origin: str) -> tuple[set[str], str]:
     return {column.name for column in upstream.columns}, upstream.event_time
 
 
-def _source_column(declared: Table, column: Column, upstream: set[str], upstream_time: str) -> str | None:
-    if column.aggregation is not None:
-        return column.aggregation.column if column.aggregation.column in upstream else None
+def _source_columns(
+    declared: Table, column: Column, origin: str, upstream: set[str], upstream_time: str
+) -> list[str]:
+    """Columns of the upstream ``origin`` that a column comes from."""
+    if column.origins:
+        places = (place.rpartition(".") for place in column.origins)
+        return [name for identifier, _, name in places if identifier == origin]
+    if (aggregation := column.aggregation) is not None:
+        if aggregation.table not in {None, origin}:
+            return []
+        return [name for name in (aggregation.column, aggregation.weight) if name in upstream]
     if column.name in upstream:
-        return column.name
-    if declared.tile is not None and column.name in WINDOW_BOUNDS:
-        return upstream_time
-    return None
+        return [column.name]
+    if declared.tile is not None and column.name in {name.name for name in WINDOW_BOUNDS}:
+        return [upstream_time]
+    return []

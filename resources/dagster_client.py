@@ -94,14 +94,14 @@ class DagsterClient:
         """
         return self._launch(f"job {job}", {"jobName": job}, first, last)
 
-    def launch_asset(self, key: Sequence[str], *, first: date, last: date) -> str:
-        """Materialise the days ``first`` to ``last`` of an asset as one run; returns the run's id.
+    def launch_assets(self, keys: Sequence[Sequence[str]], *, first: date, last: date) -> str:
+        """Materialise the days ``first`` to ``last`` of assets as one run; returns the run's id.
 
         Raises:
             DagsterError: Dagster does not answer, or there is no such asset or partition.
         """
-        selection = {"jobName": ASSET_JOB, "assetSelection": [{"path": list(key)}]}
-        return self._launch(f"asset {'/'.join(key)}", selection, first, last)
+        selection = {"jobName": ASSET_JOB, "assetSelection": [{"path": list(key)} for key in keys]}
+        return self._launch(f"assets {', '.join('/'.join(key) for key in keys)}", selection, first, last)
 
     def _launch(self, what: str, selection: Mapping[str, Any], first: date | None, last: date | None) -> str:
         tags = []

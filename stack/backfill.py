@@ -42,6 +42,9 @@ def backfill(
     *,
     first: Annotated[date, typer.Option("--from", parser=_day, metavar="DAY", help="First day, in UTC.")],
     last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="DAY", help="Last day.")] = None,
+    upstream: Annotated[
+        bool, typer.Option(help="Compute the same days of the batch tables that it is derived from, too.")
+    ] = True,
     days_per_run: Annotated[int, typer.Option(min=1, help="Days that one run computes.")] = DAYS_PER_RUN,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")] = False,
 ) -> None:
@@ -49,6 +52,8 @@ def backfill(
     declared, last = _batch_table(asset), last or first
     if last < first:
         raise StackError(f"--to {last} is before --from {first}")
+    tables = [*_batch_upstream(declared), declared] if upstream else [declared]
+    keys = [(str(each.layer), each.name) for each in tables]
     settings = load_settings()
     runs: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -56,7 +61,7 @@ def backfill(
         task = progress.add_task(declared.identifier, total=(last - first).days + 1)
         for begin, end in _ranges(first, last, days_per_run):
             progress.update(task, description=f"{declared.identifier} {begin} to {end}")
-            run_id = client.launch_asset((str(declared.layer), declared.name), first=begin, last=end)
+            run_id = client.launch_assets(keys, first=begin, last=end)
             runs.append(run_id)
             try:
                 client.wait(run_id, timeout_s=RUN_PATIENCE_S)
@@ -82,6 +87,15 @@ def _batch_table(asset: str) -> Table:
         batch = ", ".join(f"{t.layer}/{t.name}" for t in all_tables() if t.writer is Writer.SPARK)
         raise StackError(f"{asset} is written all the time, by {declared.writer}: batch tables are {batch}")
     return declared
+
+
+def _batch_upstream(declared: Table) -> list[Table]:
+    """The batch tables that ``declared`` is derived from, those furthest up first."""
+    batch = {each.identifier: each for each in all_tables() if each.writer is Writer.SPARK}
+    found: dict[str, Table] = {}
+    for above in (batch[origin] for origin in declared.derived_from if origin in batch):
+        found |= {each.identifier: each for each in (*_batch_upstream(above), above)}
+    return list(found.values())
 
 
 def _ranges(first: date, last: date, days: int) -> Iterator[tuple[date, date]]:

@@ -263,5 +263,5 @@ def aggregate(aggregation: Aggregation) -> str:
             return f"AVG(CAST({name} AS DOUBLE))"
         case Aggregate.LAST:
             return f"LAST_VALUE({name})"
-        case Aggregate.INCREASE:
-            raise ContractError(f"the growth of {name} needs the order of events: no stream computes it")
+        case Aggregate.INCREASE | Aggregate.SUM | Aggregate.WEIGHTED_MEAN:
+            raise ContractError(f"{aggregation.function} of {name}: no stream computes it")

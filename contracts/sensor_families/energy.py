@@ -15,7 +15,7 @@ FAMILY = Family(
         ),
         Measure(
             "energy_kwh", ColumnType.DOUBLE, "Meter reading: energy drawn since installation or the last reset",
-            unit="kWh", nullable=True, minimum=0, maximum=1e12, kind=MeasureKind.COUNTER,
+            unit="kWh", nullable=True, minimum=0, maximum=1e12, kind=MeasureKind.COUNTER, steady=True,
         ),
         Measure(
             "voltage_v", ColumnType.DOUBLE, "Phase-to-neutral voltage",
@@ -27,7 +27,7 @@ FAMILY = Family(
         ),
         Measure(
             "power_factor", ColumnType.DOUBLE, "Ratio of active to apparent power",
-            unit="1", nullable=True, minimum=-1, maximum=1,
+            unit="1", nullable=True, minimum=-1, maximum=1, steady=True,
         ),
     ),
 )  # fmt: skip

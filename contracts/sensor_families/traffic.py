@@ -11,7 +11,7 @@ FAMILY = Family(
     measures=(
         Measure(
             "vehicle_count", ColumnType.LONG, "Vehicles counted since the report before",
-            unit="{vehicle}", nullable=True, minimum=0, maximum=100_000,
+            unit="{vehicle}", nullable=True, minimum=0, maximum=100_000, steady=True,
         ),
         Measure(
             "avg_speed_kmh", ColumnType.DOUBLE, "Mean speed of those vehicles",
@@ -19,7 +19,7 @@ FAMILY = Family(
         ),
         Measure(
             "occupancy_ratio", ColumnType.DOUBLE, "Share of the time that the detector was covered",
-            unit="1", nullable=True, minimum=0, maximum=1,
+            unit="1", nullable=True, minimum=0, maximum=1, steady=True,
         ),
     ),
 )  # fmt: skip

@@ -27,11 +27,11 @@ FAMILY = Family(
         ),
         Measure(
             "wind_direction_deg", ColumnType.DOUBLE, "Direction that the wind comes from, clockwise from north",
-            unit="deg", nullable=True, minimum=0, maximum=360,
+            unit="deg", nullable=True, minimum=0, maximum=360, steady=True,
         ),
         Measure(
             "precipitation_mm", ColumnType.DOUBLE, "Precipitation since the report before",
-            unit="mm", nullable=True, minimum=0, maximum=500,
+            unit="mm", nullable=True, minimum=0, maximum=500, steady=True,
         ),
     ),
 )  # fmt: skip

@@ -2,25 +2,65 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from contracts import Table
+from contracts import (
+    Table,
+    Writer,
+    anomalies,
+    bronze_events,
+    city_hourly,
+    families,
+    gold_daily,
+    gold_hourly,
+    sensor_health,
+)
 from lakehouse_assets.check_results import CHECK_NAME
-from lakehouse_assets.describe import table_spec
+from lakehouse_assets.describe import table_key, table_spec
+from lakehouse_assets.gold.anomaly_query import anomaly_recipe
+from lakehouse_assets.gold.city_query import city_recipe
+from lakehouse_assets.gold.health_query import health_recipe
 from lakehouse_assets.gold.partitions import DAILY
+from lakehouse_assets.gold.query import windows_recipe
+from lakehouse_assets.gold.recipe import SAME_DAY, Input, Recipe
+
+if TYPE_CHECKING:
+    from lakehouse_assets.gold.recompute import Recomputed
+
+
+def gold_assets() -> list[dg.AssetsDefinition]:
+    """All tables that Spark computes."""
+    every = families()
+    return [
+        *(
+            window_asset(declared, bronze_events(member))
+            for member in every
+            for declared in (gold_hourly(member), gold_daily(member))
+        ),
+        gold_asset(city_recipe(city_hourly(every))),
+        gold_asset(health_recipe(sensor_health(every))),
+        gold_asset(anomaly_recipe(anomalies(every))),
+    ]
 
 
 def window_asset(declared: Table, upstream: Table) -> dg.AssetsDefinition:
-    """A window table as an asset with a partition a day, overwritten whole; a range of days is one run.
+    """A table of windows over the events of ``upstream`` as an asset."""
+    return gold_asset(windows_recipe(declared, upstream))
+
+
+def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
+    """A gold table as an asset with a partition a day, overwritten whole; a range of days is one run.
 
     What is computed goes to a branch of the table. Only if it is as the contract says, readers see it.
     """
+    declared = recipe.declared
     spec = table_spec(declared)
 
     @dg.asset(
         key=spec.key,
-        deps=spec.deps,
+        deps=[_dep(read) for read in recipe.inputs],
         description=spec.description,
         group_name=spec.group_name,
         kinds=spec.kinds,
@@ -41,7 +81,7 @@ def window_asset(declared: Table, upstream: Table) -> dg.AssetsDefinition:
             )
         ],
     )
-    def windows(
+    def computed(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         from lakehouse_assets.gold.publish import audit_and_publish, begin_branch  # imports Arrow and more
@@ -56,8 +96,7 @@ def window_asset(declared: Table, upstream: Table) -> dg.AssetsDefinition:
             context.resources.spark.spark_session,
             catalog,
             context.resources.settings,
-            declared=declared,
-            upstream=upstream,
+            recipe,
             start=start,
             end=end,
             branch=branch,
@@ -65,19 +104,41 @@ def window_asset(declared: Table, upstream: Table) -> dg.AssetsDefinition:
         )
         yield from audit_and_publish(catalog, declared, branch, start, end)
         context.add_asset_metadata(
-            {
-                "range": f"{window.start:%Y-%m-%d} to {window.end - timedelta(days=1):%Y-%m-%d}",
-                "events_read": result.events_read,
-                "duplicates_dropped": result.duplicates_dropped,
-                "rows_written": sum(rows for rows, _ in result.days.values()),
-                # as text: the browser rounds integers above 2^53
-                "snapshot_read": str(result.snapshot_read),
-                "snapshot_written": str(result.snapshot_written),
-            }
+            {"range": f"{window.start:%Y-%m-%d} to {window.end - timedelta(days=1):%Y-%m-%d}"}
+            | _summary(recipe, result)
         )
         for key in days:
             rows, events = result.days.get(date.fromisoformat(key), (0, 0))
-            context.add_asset_metadata({"dagster/partition_row_count": rows, "events": events}, partition_key=key)
+            counted = {} if events is None else {"events": events}
+            context.add_asset_metadata({"dagster/partition_row_count": rows} | counted, partition_key=key)
         yield dg.MaterializeResult()
 
-    return windows
+    return computed
+
+
+def _dep(read: Input) -> dg.AssetDep:
+    """An upstream asset, and which of its partitions a day needs."""
+    key = table_key(read.table)
+    if read.table.writer is not Writer.SPARK or read.days_back == SAME_DAY:
+        return dg.AssetDep(key)
+    oldest, newest = max(read.days_back), min(read.days_back)
+    return dg.AssetDep(
+        key, partition_mapping=dg.TimeWindowPartitionMapping(start_offset=-oldest, end_offset=-newest)
+    )
+
+
+def _summary(recipe: Recipe, result: "Recomputed") -> dict[str, Any]:
+    """Metadata of a run as a whole."""
+    written = sum(rows for rows, _ in result.days.values())
+    # ids as text: the browser rounds integers above 2^53
+    found = {"rows_written": written, "snapshot_written": str(result.snapshot_written)}
+    if len(recipe.inputs) > 1:
+        snapshots = {name: str(snapshot) for name, snapshot in result.snapshots_read.items()}
+        return found | {"rows_read": sum(result.rows_read.values()), "snapshots_read": snapshots}
+    [events], [snapshot] = result.rows_read.values(), result.snapshots_read.values()
+    counted = sum(events or 0 for _, events in result.days.values())
+    return found | {
+        "events_read": events,
+        "duplicates_dropped": events - counted,
+        "snapshot_read": str(snapshot),
+    }

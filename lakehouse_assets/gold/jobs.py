@@ -1,12 +1,21 @@
 """The jobs that recompute days of gold tables, and their schedules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from contracts import Family, Table, families, gold_daily, gold_hourly
+from contracts import (
+    Family,
+    Table,
+    anomalies,
+    city_hourly,
+    families,
+    gold_daily,
+    gold_hourly,
+    sensor_health,
+)
 from lakehouse_assets.describe import table_key
 
 if TYPE_CHECKING:
@@ -17,16 +26,20 @@ def _of_all_families(*tables: Callable[[Family], Table]) -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(table_key(of(member)) for of in tables for member in families()))
 
 
+def _of_the_city(*tables: Callable[[Sequence[Family]], Table]) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*(table_key(of(families())) for of in tables))
+
+
 GOLD_HOURLY = dg.define_asset_job(
     "gold_hourly",
-    selection=_of_all_families(gold_hourly),
-    description="Recomputes days of all hourly tables from bronze, in one Spark session, and publishes them",
+    selection=_of_all_families(gold_hourly) | _of_the_city(city_hourly),
+    description="Recomputes days of all hourly tables, in one Spark session, and publishes them",
 )
 
 GOLD_DAILY = dg.define_asset_job(
     "gold_daily",
-    selection=_of_all_families(gold_hourly, gold_daily),
-    description="Closes days: recomputes all hourly and daily tables from bronze, late events included",
+    selection=(_of_all_families(gold_hourly, gold_daily) | _of_the_city(city_hourly, sensor_health, anomalies)),
+    description="Closes days: recomputes all gold tables from bronze, late events included",
 )
 
 

@@ -1,10 +1,10 @@
 """Spark SQL of a window table, generated from its contract."""
 
-from datetime import datetime
-
 from contracts import Aggregate, Aggregation, Column, ContractError, Table
 from contracts.tables import EVENT_COLUMNS, KAFKA_COLUMNS
+from lakehouse_assets.gold.recipe import Input, Recipe
 
+EVENTS = "events"
 AGGREGATES = {
     Aggregate.COUNT: "count({0})",
     Aggregate.MIN: "min({0})",
@@ -30,11 +30,13 @@ IDENTITY_COLUMNS = (
 """What tells an event and its copies apart."""
 
 
-def events_query(declared: Table, source: str, start: datetime, end: datetime) -> str:
-    """Select the events of ``[start, end)`` from ``source`` with the columns that ``declared`` needs."""
+def windows_recipe(declared: Table, upstream: Table) -> Recipe:
+    """A window table from the events of the same days."""
     needed = (c.aggregation.column for c in declared.columns if c.aggregation is not None)
-    columns = dict.fromkeys((*IDENTITY_COLUMNS, *needed))
-    return f"SELECT {', '.join(columns)} FROM {source} WHERE {time_range('event_time', start, end)}"  # noqa: S608
+    columns = tuple(dict.fromkeys((*IDENTITY_COLUMNS, *needed)))
+    return Recipe(
+        declared, (Input(upstream, EVENTS, columns),), lambda _start, _end: windows_query(declared, EVENTS)
+    )
 
 
 def windows_query(declared: Table, events: str) -> str:
@@ -73,15 +75,6 @@ FROM (
 )
 GROUP BY {", ".join(_group_columns(declared))}, window(event_time, '{seconds} seconds')
 """  # noqa: S608
-
-
-def time_range(column: str, start: datetime, end: datetime) -> str:
-    """Condition that ``column`` lies in ``[start, end)``."""
-    return f"{column} >= {_literal(start)} AND {column} < {_literal(end)}"
-
-
-def _literal(instant: datetime) -> str:
-    return f"TIMESTAMP '{instant.isoformat(sep=' ')}'"
 
 
 def _group_columns(declared: Table) -> tuple[str, ...]:

@@ -205,8 +205,8 @@ def _sql(aggregation: Aggregation) -> str:
             return f"avg({name}::DOUBLE)"
         case Aggregate.LAST:
             return f"last({name} ORDER BY kafka_offset) FILTER ({name} IS NOT NULL)"
-        case Aggregate.INCREASE:
-            raise ValueError(f"no table of the stream has the growth of {name}")
+        case Aggregate.INCREASE | Aggregate.SUM | Aggregate.WEIGHTED_MEAN:
+            raise ValueError(f"no table of the stream has the {aggregation.function} of {name}")
 
 
 def _differs(column: Column) -> str:

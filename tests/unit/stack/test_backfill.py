@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import ContractError, Writer, all_tables
-from stack.backfill import _batch_table, _day, _ranges
+from stack.backfill import _batch_table, _batch_upstream, _day, _ranges
 from stack.errors import StackError
 
 days = st.dates(date(2000, 1, 1), date(2030, 1, 1))
@@ -46,3 +46,9 @@ def test_only_batch_tables_are_computed_again(declared) -> None:
 def test_what_no_contract_declares_is_an_error() -> None:
     with pytest.raises(ContractError):
         _batch_table("gold/nothing")
+
+
+def test_what_a_table_is_derived_from_is_computed_before_it() -> None:
+    above = [each.identifier for each in _batch_upstream(_batch_table("gold/city_hourly"))]
+    assert above == ["gold.energy_hourly", "gold.traffic_hourly", "gold.weather_hourly"]
+    assert _batch_upstream(_batch_table("gold/traffic_daily")) == []
