@@ -56,14 +56,12 @@ def settings(stack_home: Path) -> Iterator[Settings]:
     assert not left, f"down left processes behind: {left}"
 
 
-@pytest.fixture(scope="module")
-def session(settings: Settings) -> Iterator["SparkSession"]:
-    """A Spark session in the process of the tests."""
+@pytest.fixture(scope="session")
+def session(settings: Settings) -> "SparkSession":
+    """A Spark session in the process of the tests, which ends with it."""
     from resources.spark import open_session
 
-    opened = open_session(settings)
-    yield opened
-    opened.stop()
+    return open_session(settings)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import in_process
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
@@ -22,8 +23,6 @@ from pyiceberg.table.snapshots import Snapshot
 from pytest import approx
 
 from contracts import ColumnType, Table, bronze_events, family, gold_hourly
-from lakehouse_assets.connections import catalog_resource, spark_resource
-from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.assets import window_asset
 from resources import branches as branches_module
 from resources.branches import BranchError
@@ -171,21 +170,9 @@ def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
 def materialize(
     settings: Settings, first: date, last: date, declared: Table = GOLD, *, raise_on_error: bool = True
 ) -> dg.ExecuteInProcessResult:
-    """Run the asset with its check for the days ``first`` to ``last`` as one run."""
-    job = dg.Definitions(
-        assets=[window_asset(declared, BRONZE)],
-        jobs=[dg.define_asset_job("one", dg.AssetSelection.assets(table_key(GOLD)))],
-        resources={"settings": settings, "catalog": catalog_resource, "spark": spark_resource},
-    ).resolve_job_def("one")
-    with dg.DagsterInstance.ephemeral() as instance:
-        return job.execute_in_process(
-            instance=instance,
-            raise_on_error=raise_on_error,
-            tags={
-                "dagster/asset_partition_range_start": first.isoformat(),
-                "dagster/asset_partition_range_end": last.isoformat(),
-            },
-        )
+    return in_process.materialize(
+        settings, window_asset(declared, BRONZE), first, last, raise_on_error=raise_on_error
+    )
 
 
 def materializations(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:

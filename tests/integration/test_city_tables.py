@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import dagster as dg
 import duckdb
 import pyarrow as pa
 import pytest
+from in_process import materialize
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 from pyspark.sql import SparkSession
@@ -24,8 +24,6 @@ from contracts import (
     gold_hourly,
     sensor_health,
 )
-from lakehouse_assets.connections import catalog_resource, spark_resource
-from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.anomaly_query import anomaly_query
 from lakehouse_assets.gold.assets import gold_asset
 from lakehouse_assets.gold.city_query import city_recipe
@@ -82,7 +80,8 @@ def hourly_rows(declared: Table, start: datetime, rng: random.Random, sensors: i
 def test_the_city_by_zone_and_hour_equals_what_duckdb_joins(settings: Settings, catalog: Catalog) -> None:
     start = datetime(2003, 5, 1, tzinfo=UTC)
     rng = random.Random(7)
-    database = duckdb.connect(config={"TimeZone": "UTC"})
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'UTC'")
     for member in families():
         if member.name == "weather":
             continue  # a family without a row that day
@@ -93,14 +92,7 @@ def test_the_city_by_zone_and_hour_equals_what_duckdb_joins(settings: Settings, 
         table.append(arrow)
         database.register(declared.name, arrow)
     declared = city_hourly(families())
-    job = dg.Definitions(
-        assets=[gold_asset(city_recipe(declared))],
-        jobs=[dg.define_asset_job("one", dg.AssetSelection.assets(table_key(declared)))],
-        resources={"settings": settings, "catalog": catalog_resource, "spark": spark_resource},
-    ).resolve_job_def("one")
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance, partition_key="2003-05-01")
-    assert result.success
+    assert materialize(settings, gold_asset(city_recipe(declared)), start.date(), start.date()).success
 
     day = And(GreaterThanOrEqual("window_start", start), LessThan("window_start", start + DAY))
     found = catalog.load_table(declared.identifier).scan(day).to_arrow().to_pylist()

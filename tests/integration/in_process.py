@@ -1,0 +1,35 @@
+"""Runs of gold assets in the process of the tests, on the one Spark session that they share."""
+
+from datetime import date
+from types import SimpleNamespace
+
+import dagster as dg
+
+from lakehouse_assets.connections import catalog_resource
+from resources.spark import open_session
+from settings import Settings
+
+
+def materialize(
+    settings: Settings, asset: dg.AssetsDefinition, first: date, last: date, *, raise_on_error: bool = True
+) -> dg.ExecuteInProcessResult:
+    """Run ``asset`` with its check for the days ``first`` to ``last`` as one run."""
+    job = dg.Definitions(
+        assets=[asset],
+        jobs=[dg.define_asset_job("one", dg.AssetSelection.assets(asset.key))],
+        resources={
+            "settings": settings,
+            "catalog": catalog_resource,
+            # not the platform's: that stops the session at the end of a run
+            "spark": SimpleNamespace(spark_session=open_session(settings)),
+        },
+    ).resolve_job_def("one")
+    with dg.DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(
+            instance=instance,
+            raise_on_error=raise_on_error,
+            tags={
+                "dagster/asset_partition_range_start": first.isoformat(),
+                "dagster/asset_partition_range_end": last.isoformat(),
+            },
+        )
