@@ -52,7 +52,7 @@ def audit_table(sources: Sources, family: Family, *, full: bool, wait_s: float, 
     """
     started = time.monotonic()
     declared = bronze_events(family)
-    committed = sources.broker.committed_offsets(family.topic, f"lakehouse-{family.name}")
+    committed = sources.broker.committed_offsets(family.topic, family.job_name)
     kept_from = sources.broker.first_offsets(family.topic)
     tables, waited = sources.await_collector(
         family, committed=committed, kept_from=kept_from, wait_s=wait_s, progress=progress

@@ -253,6 +253,11 @@ class Family:
         return f"sensors.{self.name}"
 
     @property
+    def job_name(self) -> str:
+        """Name of the family's Flink job, and the consumer group whose offsets say what its checkpoints cover."""
+        return f"lakehouse-{self.name}"
+
+    @property
     def hot_topic(self) -> str:
         """Compacted Kafka topic with the newest reading of each sensor and the running aggregates of each zone."""
         return f"hot.{self.name}"

@@ -73,7 +73,7 @@ class Collector:
     def __init__(self, settings: Settings, family: Family, reader: RecordReader) -> None:
         self._family = family
         self._reader = reader
-        self._committed_reader = CommittedReader(settings, f"lakehouse-{family.name}", family.topic)
+        self._committed_reader = CommittedReader(settings, family.job_name, family.topic)
         self._committed = CommittedOffsets(SETTLED_AFTER_CHECKPOINTS * settings.checkpoint_interval_s)
 
     def collect(self, catalog: Catalog) -> int:

@@ -105,6 +105,25 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
         consumer.close()
 
 
+def consumer_lag(settings: Settings, topic: str, group: str) -> int:
+    """Records of ``topic`` that are beyond what the consumer group has committed, control records included.
+
+    Raises:
+        KafkaUnavailableError: the broker does not answer, or the topic does not exist.
+    """
+    ends = end_offsets(settings, topic)
+    consumer = Consumer({**_quiet(settings), "group.id": group, "enable.auto.commit": False})
+    try:
+        asked = [TopicPartition(topic, partition) for partition in ends]
+        committed = consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise _unavailable(settings, error) from error
+    finally:
+        consumer.close()
+    # a negative offset says that nothing was committed
+    return sum(max(0, ends[found.partition] - max(0, found.offset)) for found in committed)
+
+
 def offsets_at(settings: Settings, topic: str, moment: datetime) -> dict[int, int]:
     """Offset of the first record of each partition with a timestamp of at least ``moment``; its end if none has.
 

@@ -92,10 +92,11 @@ def status(as_json: Json = False) -> None:
             restarts,
             service.address,
         )
-    jobs = Table("job", "state", "uptime", "checkpoints", "id", box=None)
+    jobs = Table("job", "state", "uptime", "checkpoints", "lag", "id", box=None)
     for job in found.jobs:
         uptime, checkpoints = f"{job.uptime_s or 0} s", str(job.completed_checkpoints or 0)
-        jobs.add_row(job.family, job.state, uptime, checkpoints, job.job_id or "")
+        lag = "" if job.lag is None else f"{job.lag:,} records"
+        jobs.add_row(job.family, job.state, uptime, checkpoints, lag, job.job_id or "")
     out = console(stderr=False)
     out.print(table)
     out.print(jobs)

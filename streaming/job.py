@@ -18,11 +18,6 @@ IDLE_TIMEOUT_S = 30
 """A partition without events for this long no longer holds back the watermark."""
 
 
-def job_name(family: Family) -> str:
-    """Name of the family's job in Flink."""
-    return f"lakehouse-{family.name}"
-
-
 def catalog_options(settings: Settings) -> Mapping[str, str]:
     """Options of the Iceberg catalog for Flink."""
     access_key = settings.s3_access_key.get_secret_value()
@@ -46,7 +41,7 @@ def catalog_options(settings: Settings) -> Mapping[str, str]:
 def job_options(family: Family, settings: Settings) -> dict[str, str]:
     """Options of the job; a remote environment reads none of them from the cluster's configuration file."""
     return {
-        "pipeline.name": job_name(family),
+        "pipeline.name": family.job_name,
         "pipeline.object-reuse": "true",
         "parallelism.default": str(settings.flink_parallelism),
         "execution.checkpointing.interval": f"{settings.checkpoint_interval_s * 1000:.0f} ms",

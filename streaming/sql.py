@@ -106,7 +106,7 @@ def create_source(
         "connector": "kafka",
         "topic": family.topic,
         "properties.bootstrap.servers": bootstrap_servers,
-        "properties.group.id": f"lakehouse-{family.name}",
+        "properties.group.id": family.job_name,
         # an aborted transaction is nothing that was published
         "properties.isolation.level": "read_committed",
         # the broker answers at once where there is much, else waits a little: a fetch costs more than an event

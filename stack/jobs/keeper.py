@@ -62,7 +62,7 @@ def submit_missing(settings: Settings) -> None:
         state = load_state(settings, family.name)
         if state.stopped or state.job_id in alive:
             continue
-        if stray := next((job_id for job_id, name in alive.items() if name == f"lakehouse-{family.name}"), None):
+        if stray := next((job_id for job_id, name in alive.items() if name == family.job_name), None):
             # submitted by a keeper that died before it could write the id down
             logger.info("adopting job %s of %s", stray, family.name)
             save_state(settings, family.name, _started(state, stray, state.lineage))

@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel
 
-from contracts import families
+from contracts import Family, families
+from resources.kafka import KafkaUnavailableError, consumer_lag
 from settings import Settings
 from stack.jobs.flink_rest import FlinkRest, FlinkUnavailableError
 from stack.local.service import Service
@@ -30,10 +31,11 @@ class ServiceStatus(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """State of one family's Flink job."""
+    """State of one family's Flink job; ``lag`` counts records that no checkpoint covers yet."""
 
     family: str
     state: str
+    lag: int | None = None
     job_id: str | None = None
     uptime_s: int | None = None
     completed_checkpoints: int | None = None
@@ -55,12 +57,13 @@ def status(settings: Settings) -> StackStatus:
     supervisor = Supervisor(settings)
     running = supervisor.is_running()
     listed = _service_statuses(all_services, supervisor) if running else []
+    has_broker = any(service.name == "kafka" and service.ready for service in listed)
     return StackStatus(
         running=running,
         home=str(settings.home),
         memory_mib=sum(service.memory_mib or 0 for service in listed),
         services=listed,
-        jobs=_job_statuses(settings) if running else [],
+        jobs=_job_statuses(settings, has_broker) if running else [],
     )
 
 
@@ -97,13 +100,13 @@ def _memory_mib(pid: int) -> int | None:
         return None
 
 
-def _job_statuses(settings: Settings) -> list[JobStatus]:
+def _job_statuses(settings: Settings, has_broker: bool) -> list[JobStatus]:
     client = FlinkRest(settings.flink_url)
     try:
         newest = {job.name: job for job in reversed(client.jobs())}
         statuses = []
         for family in families():
-            job = newest.get(f"lakehouse-{family.name}")
+            job = newest.get(family.job_name)
             if job is None:
                 statuses.append(JobStatus(family=family.name, state="absent"))
                 continue
@@ -114,8 +117,16 @@ def _job_statuses(settings: Settings) -> list[JobStatus]:
                     job_id=job.job_id,
                     uptime_s=int(time.time() - job.started_ms / 1000),
                     completed_checkpoints=client.completed_checkpoints(job.job_id),
+                    lag=_lag(settings, family) if has_broker else None,
                 )
             )
     except FlinkUnavailableError:
         return [JobStatus(family=family.name, state="unknown") for family in families()]
     return statuses
+
+
+def _lag(settings: Settings, family: Family) -> int | None:
+    try:
+        return consumer_lag(settings, family.topic, family.job_name)
+    except KafkaUnavailableError:
+        return None

@@ -30,9 +30,7 @@ def drained(settings: Settings) -> None:
     """Wait until the job has told Kafka that it has read all records (not the markers behind them)."""
     broker, ends = KafkaBroker(settings), end_offsets(settings, FAMILY.topic)
     deadline = time.monotonic() + DRAIN_S
-    while lag := behind(
-        broker, FAMILY.topic, ends, broker.committed_offsets(FAMILY.topic, f"lakehouse-{FAMILY.name}"), {}
-    ):
+    while lag := behind(broker, FAMILY.topic, ends, broker.committed_offsets(FAMILY.topic, FAMILY.job_name), {}):
         assert time.monotonic() < deadline, f"the job has not read {lag}"
         time.sleep(1)
 

@@ -7,17 +7,21 @@ import duckdb
 import pytest
 from simulation import Simulation
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+from waiting import until
 
 import contracts
 from contracts import all_tables
 from resources.catalog import open_catalog
+from resources.kafka import end_offsets
 from settings import Settings
 from sources.ledger import Ledger
+from sources.simulate import SimulationOptions, run_simulation
 from stack.jobs.flink_rest import FlinkRest
 from stack.jobs.operations import start_jobs, stop_jobs
 from stack.jobs.rewind import RewindError
 from stack.jobs.state import load_state
 from stack.jobs.upgrade import upgrade_jobs
+from stack.local.status import status
 
 FAMILY = contracts.family("energy")
 PATIENCE_S = 180
@@ -137,3 +141,22 @@ def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: 
             start_jobs(settings, (FAMILY,), restore_from=old)
     finally:
         start_jobs(settings, (FAMILY,))
+
+
+def test_lag_counts_what_no_checkpoint_covers(settings: Settings) -> None:
+    def lag() -> int | None:
+        return next(job.lag for job in status(settings).jobs if job.family == FAMILY.name)
+
+    until(lambda: lag() == 0, "the job has read everything")
+    stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
+    try:
+        before = end_offsets(settings, FAMILY.topic)
+        options = SimulationOptions(families=(FAMILY,), sensors=60, rate=2000, duration=timedelta(seconds=3))
+        run_simulation(options, settings)
+        after = end_offsets(settings, FAMILY.topic)
+        published = sum(after[partition] - before[partition] for partition in after)
+        assert published >= 6000
+        assert lag() == published
+    finally:
+        start_jobs(settings, (FAMILY,))
+    until(lambda: lag() == 0, "the job has caught up")

@@ -27,4 +27,4 @@ def _all_run(settings: Settings) -> bool:
         running = {job.name for job in FlinkRest(settings.flink_url).jobs() if job.state == "RUNNING"}
     except FlinkUnavailableError:
         return False
-    return {f"lakehouse-{family.name}" for family in families()} <= running
+    return {family.job_name for family in families()} <= running

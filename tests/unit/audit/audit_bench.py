@@ -47,7 +47,7 @@ class FakeBroker:
     committed: dict[int, int] = field(default_factory=dict)
 
     def committed_offsets(self, topic: str, group: str) -> dict[int, int]:
-        assert (topic, group) == (FAMILY.topic, f"lakehouse-{FAMILY.name}")
+        assert (topic, group) == (FAMILY.topic, FAMILY.job_name)
         return self.committed
 
     def first_offsets(self, topic: str) -> dict[int, int]:
