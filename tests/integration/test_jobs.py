@@ -155,7 +155,7 @@ def test_lag_counts_what_no_checkpoint_covers(settings: Settings) -> None:
         run_simulation(options, settings)
         after = end_offsets(settings, FAMILY.topic)
         published = sum(after[partition] - before[partition] for partition in after)
-        assert published >= 6000
+        assert published > 1000
         assert lag() == published
     finally:
         start_jobs(settings, (FAMILY,))
