@@ -5,6 +5,7 @@ import dagster as dg
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
 from lakehouse_assets.gold.assets import gold_assets
 from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
+from lakehouse_assets.gold.late_data import late_data
 from lakehouse_assets.maintenance.assets import maintenance_assets
 from lakehouse_assets.maintenance.jobs import MAINTENANCE, maintenance_schedule
 from lakehouse_assets.streaming.assets import streaming_assets
@@ -23,7 +24,7 @@ defs = dg.Definitions(
     asset_checks=[*streaming_checks(), *audit_checks()],
     jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY],
     schedules=[gold_hourly_schedule, gold_daily_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
-    sensors=[stream_snapshots, topic_offsets],
+    sensors=[stream_snapshots, topic_offsets, late_data],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run
     executor=dg.in_process_executor,

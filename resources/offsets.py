@@ -76,6 +76,18 @@ def added_files(table: IcebergTable, *, after: int, until: Snapshot) -> list[Add
     return sorted(found, key=lambda file: (file.sequence_number, file.path))
 
 
+def files_since(table: IcebergTable, *, after: int, until: Snapshot) -> list[AddedFile]:
+    """Data files that hold at least all rows appended after sequence number ``after``, oldest first.
+
+    They are those of :func:`added_files`. Where snapshots in between were expired, they are all that were written
+    since then and are still listed: rows that compaction has rewritten may come again, and none is missing.
+    """
+    try:
+        return added_files(table, after=after, until=until)
+    except HistoryExpiredError:
+        return sorted(_files(table, until, after), key=lambda file: (file.sequence_number, file.path))
+
+
 def live_files(table: IcebergTable, snapshot: Snapshot) -> list[AddedFile]:
     """Data files that make up the table at ``snapshot``, oldest first; one that is listed twice comes twice.
 

@@ -21,6 +21,9 @@ from lakehouse_assets.describe import table_key
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+DAY_CLOSES_AFTER = timedelta(minutes=25)
+"""How long after its end a day is computed for good; later events have it computed again."""
+
 
 def _of_all_families(*tables: Callable[[Family], Table]) -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(table_key(of(member)) for of in tables for member in families()))
@@ -72,7 +75,7 @@ gold_hourly_schedule = _day_of(
 gold_daily_schedule = _day_of(
     GOLD_DAILY,
     "gold_daily_after_midnight",
-    "25 0 * * *",
+    f"{DAY_CLOSES_AFTER.seconds // 60} 0 * * *",
     timedelta(days=1),
     "Closes yesterday, once events that come up to twenty-five minutes late are in",
 )
