@@ -13,6 +13,7 @@ from lakehouse_assets.streaming.audit_check import audit_checks
 from lakehouse_assets.streaming.checks import streaming_checks
 from lakehouse_assets.streaming.jobs import STREAMING_QUALITY, STREAMING_QUALITY_SCHEDULE
 from lakehouse_assets.streaming.sensors import stream_snapshots
+from lakehouse_assets.streaming.stuck import progress_checks, stuck_stream
 from lakehouse_assets.streaming.topics import topic_offsets
 
 defs = dg.Definitions(
@@ -21,10 +22,10 @@ defs = dg.Definitions(
         *gold_assets(),
         *maintenance_assets(),
     ],
-    asset_checks=[*streaming_checks(), *audit_checks()],
+    asset_checks=[*streaming_checks(), *audit_checks(), *progress_checks()],
     jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY],
     schedules=[gold_hourly_schedule, gold_daily_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
-    sensors=[stream_snapshots, topic_offsets, late_data],
+    sensors=[stream_snapshots, topic_offsets, stuck_stream, late_data],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run
     executor=dg.in_process_executor,

@@ -60,6 +60,13 @@ def stream_commits(table: IcebergTable, declared: Table, *, after: int, limit: i
     return [_commit(table, snapshot, declared.event_time) for snapshot in reversed(written[-limit:])]
 
 
+def last_committed_at(table: IcebergTable, declared: Table) -> datetime | None:
+    """When the table's writer committed last, ``None`` if never; compaction and other writers do not count."""
+    history = ancestors_of(table.current_snapshot(), table.metadata)
+    newest = next((snapshot for snapshot in history if _is_of_writer(snapshot, declared.writer)), None)
+    return None if newest is None else _instant(newest.timestamp_ms)
+
+
 def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> pa.Table:
     """Rows that were appended up to ``within`` before the newest snapshot, at least those of the newest.
 
