@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     hot_view_metrics_port: int = 0
 
     dagster_url: str = ""
+    alert_webhook_url: SecretStr | None = None
+    """Gets a JSON object for each run that failed; secret, since those of chat services are."""
 
     api_host: str = "127.0.0.1"
     api_port: int = 0
@@ -110,6 +112,15 @@ class Settings(BaseSettings):
         if len(secret.get_secret_value()) < SHORTEST_SECRET:
             raise ValueError(f"a secret has at least {SHORTEST_SECRET} characters")
         return secret
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _refuse_other_schemes(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        if not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("a webhook begins with http:// or https://")
+        return url
 
     @model_validator(mode="after")
     def _local_addresses(self) -> Self:
