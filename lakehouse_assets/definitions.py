@@ -5,6 +5,7 @@ import dagster as dg
 from lakehouse_assets.alerts import failed_run_alert
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
 from lakehouse_assets.gold.assets import gold_assets
+from lakehouse_assets.gold.contract_change import contract_change
 from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
 from lakehouse_assets.gold.late_data import late_data
 from lakehouse_assets.maintenance.assets import maintenance_assets
@@ -26,7 +27,7 @@ defs = dg.Definitions(
     asset_checks=[*streaming_checks(), *audit_checks(), *progress_checks()],
     jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY],
     schedules=[gold_hourly_schedule, gold_daily_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
-    sensors=[stream_snapshots, topic_offsets, stuck_stream, late_data, failed_run_alert],
+    sensors=[stream_snapshots, topic_offsets, stuck_stream, late_data, contract_change, failed_run_alert],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run
     executor=dg.in_process_executor,

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     dagster_url: str = ""
     alert_webhook_url: SecretStr | None = None
     """Gets a JSON object for each run that failed; secret, since those of chat services are."""
+    automation_backfill: Literal["offer", "start"] = "offer"
+    """What follows on a changed contract or query of a gold table: a line that says how to compute its days again,
+    or the runs that do."""
 
     api_host: str = "127.0.0.1"
     api_port: int = 0

@@ -6,25 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from contracts import (
-    Table,
-    Writer,
-    anomalies,
-    bronze_events,
-    city_hourly,
-    families,
-    gold_daily,
-    gold_hourly,
-    sensor_health,
-)
+from contracts import Table, Writer
 from lakehouse_assets.check_results import CHECK_NAME
 from lakehouse_assets.describe import table_key, table_spec
-from lakehouse_assets.gold.anomaly_query import anomaly_recipe
-from lakehouse_assets.gold.city_query import city_recipe
-from lakehouse_assets.gold.health_query import health_recipe
 from lakehouse_assets.gold.partitions import DAILY
 from lakehouse_assets.gold.query import windows_recipe
 from lakehouse_assets.gold.recipe import SAME_DAY, Input, Recipe
+from lakehouse_assets.gold.recipes import gold_recipes
 
 if TYPE_CHECKING:
     from lakehouse_assets.gold.recompute import Recomputed
@@ -32,17 +20,7 @@ if TYPE_CHECKING:
 
 def gold_assets() -> list[dg.AssetsDefinition]:
     """All tables that Spark computes."""
-    every = families()
-    return [
-        *(
-            window_asset(declared, bronze_events(member))
-            for member in every
-            for declared in (gold_hourly(member), gold_daily(member))
-        ),
-        gold_asset(city_recipe(city_hourly(every))),
-        gold_asset(health_recipe(sensor_health(every))),
-        gold_asset(anomaly_recipe(anomalies(every))),
-    ]
+    return [gold_asset(recipe) for recipe in gold_recipes()]
 
 
 def window_asset(declared: Table, upstream: Table) -> dg.AssetsDefinition:
@@ -68,6 +46,7 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
         tags=spec.tags,
         freshness_policy=spec.freshness_policy,
         metadata=spec.metadata,
+        code_version=recipe.version,
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=declared.identifier,

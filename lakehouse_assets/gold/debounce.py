@@ -1,15 +1,15 @@
-"""When days that late events fell in are computed again: once for a batch of events. No input, no output."""
+"""When days that late events fell in are computed again: once for a batch of events. Pure functions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+from lakehouse_assets.gold.partitions import day_ranges
+
 QUIET = timedelta(minutes=5)
 """A day is asked for once no late event has come for it for so long: its batch is complete."""
 LONGEST_WAIT = timedelta(minutes=30)
 """A day whose late events never pause is asked for so long after the first."""
-MAX_DAYS_PER_RUN = 31
-"""As ``./lakehouse backfill`` has it: what one Spark session computes before readers see any of it."""
 
 FamilyDay = tuple[str, date]
 
@@ -62,11 +62,9 @@ def decide(
     events, but not yet in bronze, which gold is computed from.
     """
     due = {key: batch for key, batch in pending.items() if _is_due(batch, key in arrivals, now)}
-    longest_waiting = sorted(
-        _runs(due), key=lambda run: min(batch.first_seen for key, batch in due.items() if run.holds(key))
-    )
-    runs = longest_waiting[:most]
-    left = {key: batch for key, batch in pending.items() if not (key in due and any(r.holds(key) for r in runs))}
+    longest_waiting = sorted(_runs(due), key=lambda waiting: (waiting[0], waiting[1].family, waiting[1].first))
+    runs = [run for _, run in longest_waiting[:most]]
+    left = {key: batch for key, batch in pending.items() if not any(run.holds(key) for run in runs)}
     for key, arrival in arrivals.items():
         left[key] = _grown(left.get(key), arrival, now)
     return runs, left
@@ -88,26 +86,11 @@ def _grown(batch: Batch | None, arrival: Arrival, now: datetime) -> Batch:
     )
 
 
-def _runs(due: Mapping[FamilyDay, Batch]) -> Iterator[Recomputation]:
-    """The days as few runs: those of a family that follow each other are one, up to the limit of a run."""
-    run: Recomputation | None = None
-    for (family, day), batch in sorted(due.items(), key=lambda item: item[0]):
-        if run is not None and _continues(run, family, day):
-            run = replace(
-                run,
-                last=day,
-                events=run.events + batch.events,
-                sequence_number=max(run.sequence_number, batch.sequence_number),
-            )
-            continue
-        if run is not None:
-            yield run
-        run = Recomputation(family, day, day, batch.events, batch.sequence_number)
-    if run is not None:
-        yield run
-
-
-def _continues(run: Recomputation, family: str, day: date) -> bool:
-    return (
-        family == run.family and day == run.last + timedelta(days=1) and (day - run.first).days < MAX_DAYS_PER_RUN
-    )
+def _runs(due: Mapping[FamilyDay, Batch]) -> Iterator[tuple[datetime, Recomputation]]:
+    """The days as few runs, each with the time that its first late event was seen."""
+    for family in {family for family, _ in due}:
+        days = [day for name, day in due if name == family]
+        for first, last in day_ranges(days):
+            batches = [due[family, first + timedelta(days=n)] for n in range((last - first).days + 1)]
+            events, newest = sum(b.events for b in batches), max(b.sequence_number for b in batches)
+            yield min(b.first_seen for b in batches), Recomputation(family, first, last, events, newest)

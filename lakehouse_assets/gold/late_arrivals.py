@@ -24,7 +24,7 @@ def late_arrivals(table: IcebergTable, *, after: int, wanted: Callable[[date], b
     current = table.current_snapshot()
     if current is None:
         return {}
-    files = [file for file in files_since(table, after=after, until=current) if wanted(_day(file))]
+    files = [file for file in files_since(table, after=after, until=current) if wanted(day_of(file))]
     found: dict[FamilyDay, Arrival] = {}
     mixed = []
     for file in files:
@@ -38,7 +38,8 @@ def late_arrivals(table: IcebergTable, *, after: int, wanted: Callable[[date], b
     return found
 
 
-def _day(file: AddedFile) -> date:
+def day_of(file: AddedFile) -> date:
+    """The day, in UTC, whose rows the file holds."""
     # day transform of the Iceberg specification: days from 1970-01-01
     return EPOCH + timedelta(days=file.data_file.partition[0])
 
@@ -56,6 +57,6 @@ def _events_by_family(rows: pa.Table) -> dict[str, int]:
 
 
 def _count(found: dict[FamilyDay, Arrival], family: str, file: AddedFile, events: int) -> None:
-    key = (family, _day(file))
+    key = (family, day_of(file))
     known = found.get(key, Arrival(0, 0))
     found[key] = Arrival(known.events + events, max(known.sequence_number, file.sequence_number))

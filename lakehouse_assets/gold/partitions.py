@@ -1,5 +1,8 @@
 """Partitions of the gold tables: days in UTC."""
 
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+
 import dagster as dg
 
 FIRST_DAY = "2000-01-01"
@@ -7,3 +10,20 @@ FIRST_DAY = "2000-01-01"
 
 DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
 """One partition a day, up to and including the running one."""
+
+MAX_DAYS_PER_RUN = 31
+"""As ``./lakehouse backfill`` has it: what one Spark session computes before readers see any of it."""
+
+
+def day_ranges(days: Iterable[date], longest: int = MAX_DAYS_PER_RUN) -> Iterator[tuple[date, date]]:
+    """First and last of each range of ``days`` that follow each other, cut where it is longer than ``longest``."""
+    first = last = None
+    for day in sorted(days):
+        if first is not None and last is not None:
+            if day == last + timedelta(days=1) and (day - first).days < longest:
+                last = day
+                continue
+            yield first, last
+        first = last = day
+    if first is not None and last is not None:
+        yield first, last

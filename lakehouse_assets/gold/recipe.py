@@ -39,11 +39,13 @@ class Recipe:
     """How the days of ``declared`` are computed from ``inputs``.
 
     ``query`` writes the SQL that computes ``[start, end)``, two midnights in UTC, from the views of the inputs.
+    ``version`` is raised where the same inputs are to give other rows.
     """
 
     declared: Table
     inputs: tuple[Input, ...]
     query: Callable[[datetime, datetime], str]
+    version: str = "1"
 
 
 def time_range(column: str, start: datetime, end: datetime) -> str:
