@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import dagster as dg
 
-from contracts import families, gold_daily, gold_hourly, late_events
+from contracts import anomalies, city_hourly, families, gold_daily, gold_hourly, late_events, sensor_health
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.debounce import QUIET, Batch, FamilyDay, Recomputation, decide
 from lakehouse_assets.gold.jobs import DAY_CLOSES_AFTER, GOLD_DAILY
@@ -123,7 +123,8 @@ def _requests(runs: list[Recomputation]) -> Iterator[dg.RunRequest]:
         member = FAMILIES[run.family]
         yield dg.RunRequest(
             run_key=run.run_key,
-            asset_selection=[table_key(gold_hourly(member)), table_key(gold_daily(member))],
+            asset_selection=[table_key(of(member)) for of in (gold_hourly, gold_daily)]
+            + [table_key(of(families())) for of in (city_hourly, sensor_health, anomalies)],
             tags={
                 "dagster/asset_partition_range_start": run.first.isoformat(),
                 "dagster/asset_partition_range_end": run.last.isoformat(),

@@ -20,12 +20,15 @@ from lakehouse_assets.check_results import CHECK_NAME
 from lakehouse_assets.definitions import defs
 from lakehouse_assets.gold import late_data as sensor
 from lakehouse_assets.gold.jobs import GOLD_DAILY
+from lakehouse_assets.gold.recompute import Recomputed
 from resources import offsets
 from resources.catalog import ensure_tables
 
 LATE = late_events(families())
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+
+OF_ALL_FAMILIES = {"gold/city_hourly", "gold/sensor_health", "gold/anomalies"}
 
 
 class City:
@@ -84,9 +87,9 @@ class City:
 
 
 def asked_for(request: dg.RunRequest) -> tuple[str, str, str]:
-    keys = sorted(key.to_user_string() for key in request.asset_selection or ())
-    family = keys[0].removeprefix("gold/").removesuffix("_daily")
-    assert keys == [f"gold/{family}_daily", f"gold/{family}_hourly"]
+    keys = {key.to_user_string() for key in request.asset_selection or ()}
+    [family] = (key.removeprefix("gold/").removesuffix("_daily") for key in keys if key.endswith("_daily"))
+    assert keys == {f"gold/{family}_daily", f"gold/{family}_hourly", *OF_ALL_FAMILIES}
     tags = request.tags
     return family, tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
 
@@ -267,9 +270,10 @@ def test_the_run_that_is_asked_for_computes_these_days_of_these_tables(
     [request] = city.tick(after=5 * MINUTE)
     computed = []
 
-    def recompute(*_: object, declared: Any, start: datetime, end: datetime, **__: object) -> SimpleNamespace:
+    def recompute(*given: Any, start: datetime, end: datetime, **_: object) -> Recomputed:
+        declared, inputs = given[-1].declared, [read.table.identifier for read in given[-1].inputs]
         computed.append((declared.identifier, start, end))
-        return SimpleNamespace(days={}, events_read=0, duplicates_dropped=0, snapshot_read=1, snapshot_written=2)
+        return Recomputed(dict.fromkeys(inputs, 1), dict.fromkeys(inputs, 0), snapshot_written=2, days={})
 
     def publish(*_: object) -> Iterator[dg.AssetCheckResult]:
         yield dg.AssetCheckResult(passed=True, check_name=CHECK_NAME)
@@ -289,7 +293,8 @@ def test_the_run_that_is_asked_for_computes_these_days_of_these_tables(
     )
     assert done.success
     start, end = datetime(2026, 3, 6, tzinfo=UTC), datetime(2026, 3, 8, tzinfo=UTC)
-    assert sorted(computed) == [("gold.traffic_daily", start, end), ("gold.traffic_hourly", start, end)]
+    tables = {key.replace("/", ".") for key in OF_ALL_FAMILIES} | {"gold.traffic_hourly", "gold.traffic_daily"}
+    assert sorted(computed) == sorted((identifier, start, end) for identifier in tables)
     for member in families():
         for table in ("hourly", "daily"):
             days = city.instance.get_materialized_partitions(dg.AssetKey(["gold", f"{member.name}_{table}"]))
