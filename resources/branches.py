@@ -65,7 +65,7 @@ def publish(table: IcebergTable, name: str) -> Snapshot:
     """
     table.refresh()
     head, main = branch_head(table, name), _main(table)
-    if all(snapshot.snapshot_id != main.snapshot_id for snapshot in ancestors_of(head, table.metadata)):
+    if _beginning(table, head) != main.snapshot_id:
         raise _moved(table, name)
     try:
         table.catalog.commit_table(
@@ -93,6 +93,16 @@ def publish(table: IcebergTable, name: str) -> Snapshot:
     return head
 
 
+def _beginning(table: IcebergTable, head: Snapshot) -> int | None:
+    """Where ``main`` was when the branch that ends with ``head`` began.
+
+    It may have been rolled back since, to another snapshot that the branch came from.
+    """
+    heads_of_main = {entry.snapshot_id for entry in table.history()}
+    ancestors = (snapshot.snapshot_id for snapshot in ancestors_of(head, table.metadata))
+    return next((snapshot_id for snapshot_id in ancestors if snapshot_id in heads_of_main), None)
+
+
 def _main(table: IcebergTable) -> Snapshot:
     head = table.current_snapshot()
     if head is None:
@@ -102,6 +112,6 @@ def _main(table: IcebergTable) -> Snapshot:
 
 def _moved(table: IcebergTable, name: str) -> BranchError:
     return BranchError(
-        f"{'.'.join(table.name())} was changed since branch {name!r} began, by another run or by maintenance: "
-        "publishing would undo that; run again"
+        f"{'.'.join(table.name())} was changed since branch {name!r} began, by another run, maintenance or a "
+        "rollback: publishing would undo that; run again"
     )

@@ -14,6 +14,8 @@ from contracts import Table, Writer
 FLINK_CHECKPOINT = "flink.max-committed-checkpoint-id"
 FLINK_JOB = "flink.job-id"
 FLINK_WATERMARK = "flink.watermark"
+RUN_PROPERTY = "lakehouse.run-id"
+"""Property of a snapshot that names the batch run which wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,23 @@ class StreamCommit:
 def summary_of(snapshot: Snapshot) -> dict[str, str]:
     """What the writer noted with the snapshot."""
     return {} if snapshot.summary is None else snapshot.summary.additional_properties
+
+
+def committed_at(snapshot: Snapshot) -> datetime:
+    """When the snapshot was committed, by the clock of its writer."""
+    return _instant(snapshot.timestamp_ms)
+
+
+def checkpoint_of(snapshot: Snapshot) -> int | None:
+    """The newest checkpoint of Flink that the snapshot holds."""
+    checkpoint = summary_of(snapshot).get(FLINK_CHECKPOINT)
+    return None if checkpoint is None else int(checkpoint)
+
+
+def watermark_of(snapshot: Snapshot) -> datetime | None:
+    """The watermark that Flink stored with the snapshot, where the sink was told to."""
+    watermark = summary_of(snapshot).get(FLINK_WATERMARK)
+    return None if watermark is None else _instant(int(watermark))
 
 
 def stream_commits(table: IcebergTable, declared: Table, *, after: int, limit: int) -> list[StreamCommit]:
@@ -98,17 +117,16 @@ def _is_of_writer(snapshot: Snapshot, writer: Writer) -> bool:
 
 def _commit(table: IcebergTable, snapshot: Snapshot, event_time: str) -> StreamCommit:
     summary = summary_of(snapshot)
-    watermark, checkpoint = summary.get(FLINK_WATERMARK), summary.get(FLINK_CHECKPOINT)
     return StreamCommit(
         snapshot_id=snapshot.snapshot_id,
         sequence_number=snapshot.sequence_number or 0,
-        committed_at=_instant(snapshot.timestamp_ms),
+        committed_at=committed_at(snapshot),
         added_records=int(summary.get("added-records", "0")),
         total_records=int(summary.get("total-records", "0")),
         job_id=summary.get(FLINK_JOB),
-        checkpoint_id=None if checkpoint is None else int(checkpoint),
+        checkpoint_id=checkpoint_of(snapshot),
         newest_event=_newest_event(table, snapshot, event_time),
-        watermark=None if watermark is None else _instant(int(watermark)),
+        watermark=watermark_of(snapshot),
     )
 
 

@@ -10,11 +10,10 @@ from pyspark.sql import functions as F  # noqa: N812  the name that Spark's docu
 from contracts import Table
 from lakehouse_assets.gold.recipe import Recipe, time_range
 from resources.branches import branch_head
+from resources.snapshots import RUN_PROPERTY
 from resources.spark import connect_catalog
 from settings import Settings
 
-RUN_PROPERTY = "lakehouse.run-id"
-"""Property of a snapshot that names the run which wrote it."""
 COUNTED = "event_count"
 
 
