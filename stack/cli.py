@@ -188,6 +188,7 @@ ELSEWHERE = {
     "publish": ("stack.publish", "publish"),
     "backfill": ("stack.backfill", "backfill"),
     "maintain": ("stack.maintain", "maintain"),
+    "table": ("stack.tables", "app"),
     "chaos": ("stack.chaos.commands", "chaos"),
     "jobs": ("stack.jobs.commands", "app"),
     "bench": ("benchmarks.commands", "app"),
