@@ -11,7 +11,7 @@ from stack.local.service import Service, Stage
 
 
 def service(settings: Settings) -> Service:
-    """The store; ready when its catalog has given out a token and the warehouse's configuration."""
+    """The store; ready when its catalog has given out a token and lists the warehouse."""
     ports = settings.ports
     data = settings.home / "data" / "store"
     flags = {
@@ -89,9 +89,10 @@ def _catalog_answers(settings: Settings) -> bool:
             token = client.post("/v1/oauth/tokens", data=credential)
             if token.status_code != httpx.codes.OK:
                 return False
+            # the configuration is given out before the bucket of the warehouse is there
+            bucket = settings.warehouse.removeprefix("s3://")
             answer = client.get(
-                "/v1/config",
-                params={"warehouse": settings.warehouse},
+                f"/v1/{bucket}/namespaces",
                 headers={"Authorization": f"Bearer {token.json()['access_token']}"},
             )
     except httpx.TransportError:
