@@ -1,5 +1,7 @@
-"""The commands ``bench latency`` and ``bench ingest``."""
+"""The commands ``bench latency``, ``bench ingest`` and ``bench batch``."""
 
+import os
+import signal
 from typing import Annotated
 
 import typer
@@ -8,6 +10,7 @@ from rich.table import Table
 
 from resources.terminal import console
 from settings import Settings, load_settings
+from settings.model import home_folder
 from stack.errors import StackError
 from stack.local.supervisor import Supervisor
 
@@ -44,6 +47,31 @@ def ingest(
     from benchmarks.ingest import measure_ingest
 
     _show(measure_ingest(_running_stack(), events=events, say=console().print), as_json=as_json)
+
+
+@app.command()
+def batch(
+    days: Annotated[int, typer.Option(min=1, help="Days that are backfilled.")] = 30,
+    events_per_day: Annotated[int, typer.Option(min=1000, help="Events a day of each family.")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """Measure a backfill of gold by Spark against DuckDB on the same files, in an object store of its own."""
+    from benchmarks.batch import BatchError, measure_batch
+    from stack.cli import toolchain_folder
+    from stack.local.isolated import store_alone
+    from stack.toolchain.jars import fetch_jars
+    from stack.toolchain.java import find_java
+
+    out, toolchain = console(), toolchain_folder()
+    # a termination ends the store as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    fetch_jars(toolchain, out)
+    with store_alone(home_folder() / "bench", toolchain, out) as settings:
+        os.environ["JAVA_HOME"] = str(find_java(toolchain, settings.java_home, out))
+        report = measure_batch(settings, days=days, events_per_day=events_per_day, say=out.print)
+    _show(report, as_json=as_json)
+    if not report.equal:
+        raise BatchError(f"Spark and DuckDB do not agree: {', '.join(report.differing)}")
 
 
 def _running_stack() -> Settings:

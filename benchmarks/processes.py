@@ -3,12 +3,13 @@
 import psutil
 
 from settings import Settings
-from stack.local.status import status
+from stack.local.supervisor import Supervisor
 
 
 def cpu_seconds(settings: Settings) -> dict[str, float]:
     """CPU time that each service has used, with its child processes, in seconds."""
-    return {entry.name: _of_tree(entry.pid) for entry in status(settings).services if entry.pid is not None}
+    processes = Supervisor(settings).processes()
+    return {info["name"]: cpu_of_tree(info["pid"]) for info in processes if info["pid"]}
 
 
 def used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
@@ -19,7 +20,8 @@ def used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _of_tree(pid: int) -> float:
+def cpu_of_tree(pid: int) -> float:
+    """CPU time that a process and its children have used, in seconds."""
     total = 0.0
     try:
         parent = psutil.Process(pid)

@@ -33,9 +33,9 @@ def chaos(
     if only_list:
         _list(as_json=as_json)
         return
-    from stack.chaos.deployment import own_environment
     from stack.chaos.run import run_chaos
     from stack.cli import toolchain_folder
+    from stack.local.isolated import own_environment
 
     out = console()
     folder, toolchain = home_folder() / "chaos", toolchain_folder()

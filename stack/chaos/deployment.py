@@ -3,10 +3,9 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from stack.chaos.proxy.loop import HOST, ProxyLoop
 from stack.chaos.proxy.relay import Relay
 from stack.chaos.volumes import SmallDisk, Volume
 from stack.local import lifecycle
+from stack.local.isolated import new_home
 from stack.local.local_env import load_local_settings
 from stack.local.service import Service
 from stack.local.services import prepare, services
@@ -53,34 +53,7 @@ FLINK_OPTIONS: Mapping[str, str] = {
     "restart-strategy.exponential-delay.max-backoff": "3s",
 }
 
-KEPT_VARIABLES = frozenset({"LAKEHOUSE_TOOLCHAIN", "LAKEHOUSE_JAVA_HOME"})
 PROXIED = "# Addresses of the fault proxies, which end with the command."
-
-
-@contextmanager
-def own_environment(home: Path, toolchain: Path) -> Iterator[None]:
-    """Point this process at ``home`` and at nothing else: settings of the user's stack must not leak in."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith("LAKEHOUSE_") and name not in KEPT_VARIABLES:
-            del os.environ[name]
-    os.environ["LAKEHOUSE_HOME"] = str(home)
-    os.environ["LAKEHOUSE_TOOLCHAIN"] = str(toolchain)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _new_home(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        with suppress(FileExistsError):
-            home = folder / str(number)
-            home.mkdir()
-            return home
-    raise AssertionError("numbers do not end")
 
 
 class Deployment:
@@ -98,7 +71,7 @@ class Deployment:
         """
         self._console = console
         self._toolchain = toolchain
-        self.home = _new_home(folder)
+        self.home = new_home(folder)
         self.disk = self._mount(volume)
         os.environ["LAKEHOUSE_HOME"] = str(self.home)
         self._loop = ProxyLoop()

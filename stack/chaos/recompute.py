@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
-from contracts import Aggregate, Aggregation, Column, Table
+from contracts import Table
 from contracts.tables import SLIDE
+from stack.duckdb_windows import aggregate, differs, naive
 
-MEAN_TOLERANCE = 1e-9
-"""Relative; a sum of floating-point numbers depends on their order."""
+ARRIVAL = "kafka_offset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ class Recomputation:
         subject = declared.key[0]
         values = [column for column in declared.columns if column.aggregation is not None]
         wanted = ", ".join(
-            f"{_sql(column.aggregation)} AS {column.name}" for column in values if column.aggregation
+            f"{aggregate(column.aggregation, ARRIVAL)} AS {column.name}" for column in values if column.aggregation
         )
-        differing = "\n OR ".join(f"({_differs(column)})" for column in values)
+        differing = "\n OR ".join(f"({differs(column)})" for column in values)
         tile = declared.tile
         if tile is None:
             raise ValueError(f"{declared.identifier} is no table of windows")
@@ -174,15 +174,6 @@ class Recomputation:
         self._database.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {name}_rows")
 
 
-def naive(rows: pa.Table) -> pa.Table:
-    """``rows`` with instants as plain timestamps in UTC, so that no time zone of the machine gets in."""
-    fields = [
-        pa.field(field.name, pa.timestamp("us")) if pa.types.is_timestamp(field.type) else field
-        for field in rows.schema
-    ]
-    return rows.cast(pa.schema(fields))
-
-
 def recomputation(tables: Tables) -> "closing[Recomputation]":
     """The recomputation of ``tables`` as a context that ends its database."""
     return closing(Recomputation(tables))
@@ -190,32 +181,6 @@ def recomputation(tables: Tables) -> "closing[Recomputation]":
 
 def _naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _sql(aggregation: Aggregation) -> str:
-    name = aggregation.column
-    match aggregation.function:
-        case Aggregate.COUNT:
-            return f"count({name})"
-        case Aggregate.MIN:
-            return f"min({name})"
-        case Aggregate.MAX:
-            return f"max({name})"
-        case Aggregate.MEAN:
-            return f"avg({name}::DOUBLE)"
-        case Aggregate.LAST:
-            return f"last({name} ORDER BY kafka_offset) FILTER ({name} IS NOT NULL)"
-        case Aggregate.INCREASE | Aggregate.SUM | Aggregate.WEIGHTED_MEAN:
-            raise ValueError(f"no table of the stream has the {aggregation.function} of {name}")
-
-
-def _differs(column: Column) -> str:
-    expected, found = f"e.{column.name}", f"f.{column.name}"
-    different = f"{expected} IS DISTINCT FROM {found}"
-    if column.aggregation is not None and column.aggregation.function is Aggregate.MEAN:
-        off = f"abs({expected} - {found}) <= {MEAN_TOLERANCE} * greatest(1, abs({expected}))"
-        return f"{different} AND ({off}) IS NOT TRUE"
-    return different
 
 
 def _how(extra: bool, absent: bool) -> str:

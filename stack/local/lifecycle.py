@@ -92,7 +92,7 @@ def start_services(
         for service in members:
             supervisor.start_service(service.name)
         for service in members:
-            _await(service, supervisor, console)
+            await_ready(service, supervisor, console)
         if stage is Stage.INFRASTRUCTURE:
             for topic in ensure_topics(settings, families()):
                 console.print(f"  created topic {topic}")
@@ -118,7 +118,12 @@ def _stop(settings: Settings, supervisor: Supervisor, all_services: Sequence[Ser
     supervisor.clear()
 
 
-def _await(service: Service, supervisor: Supervisor, console: Console) -> None:
+def await_ready(service: Service, supervisor: Supervisor, console: Console) -> None:
+    """Wait until the service does its work.
+
+    Raises:
+        StackError: it does not in its time; the message ends with the end of its log.
+    """
     retrying = Retrying(
         retry=retry_if_result(lambda ready: not ready),
         stop=stop_after_delay(service.start_seconds),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stack.chaos.deployment import own_environment
 from stack.chaos.report import ChaosReport
 from stack.chaos.run import run_chaos
 from stack.chaos.scenarios import QUICK, SCENARIOS
 from stack.cli import toolchain_folder
+from stack.local.isolated import own_environment
 
 pytestmark = pytest.mark.timeout(1200)
 

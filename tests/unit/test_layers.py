@@ -21,7 +21,16 @@ ALLOWED = {
     "maintenance": {"contracts", "settings", "resources", "maintenance"},
     "lakehouse_assets": {"contracts", "settings", "resources", "audit", "maintenance", "lakehouse_assets"},
     "api": {"contracts", "settings", "resources", "api"},
-    "benchmarks": {"contracts", "settings", "resources", "sources", "api", "stack", "benchmarks"},
+    "benchmarks": {
+        "contracts",
+        "settings",
+        "resources",
+        "sources",
+        "lakehouse_assets",
+        "api",
+        "stack",
+        "benchmarks",
+    },
     # its command line registers the commands of the others
     "stack": {
         "contracts",

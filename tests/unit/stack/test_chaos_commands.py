@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from contracts import LakehouseError, family
 from stack.chaos.commands import chaos
-from stack.chaos.deployment import own_environment
 from stack.chaos.errors import ScenarioError
 from stack.chaos.patience import until
 from stack.chaos.report import ChaosReport, ScenarioResult
 from stack.chaos.scenarios import QUICK, SCENARIOS
+from stack.local.isolated import own_environment
 
 app = typer.Typer()
 app.command()(chaos)
