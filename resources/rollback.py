@@ -43,7 +43,7 @@ def refuse_streams(declared: Table) -> None:
         return
     raise RollbackError(
         f"{declared.identifier} is written by a stream ({declared.writer}) that goes on from the offsets it has "
-        "reached: what a rollback takes away would be lost, or come twice after a restart. Clients of Iceberg read "
+        "reached: what a rollback takes away would be lost, or come twice after a restart. Iceberg clients read "
         "it as it was by naming a snapshot; `./lakehouse audit --repair` removes a doubled commit; `./lakehouse "
         "jobs` shows where each job goes on"
     )
