@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from contracts import bronze_events, family, gold_hourly
 from lakehouse_assets.gold.publish import begin_branch
+from lakehouse_assets.gold.query import windows_recipe
 from lakehouse_assets.gold.recompute import recompute
 from resources.branches import publish
 from resources.catalog import ensure_tables, open_catalog
@@ -82,8 +83,7 @@ def run(session: SparkSession, catalog: Catalog, settings: Settings, start: date
         session,
         catalog,
         settings,
-        declared=GOLD,
-        upstream=BRONZE,
+        windows_recipe(GOLD, BRONZE),
         start=start,
         end=end,
         branch=branch,

@@ -46,7 +46,7 @@ def test_only_batch_tables_are_rolled_back(declared: Table) -> None:
     if declared.writer is Writer.SPARK:
         refuse_streams(declared)
     else:
-        with pytest.raises(RollbackError, match=r"offsets .*as_of.*audit --repair.*jobs"):
+        with pytest.raises(RollbackError, match=r"offsets .*snapshot.*audit --repair.*jobs"):
             refuse_streams(declared)
 
 
