@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog
 
 from api.catalog import CatalogReader
@@ -14,11 +15,13 @@ from api.health.router import router as health_router
 from api.latest.changes import ChangeFeed
 from api.latest.router import latest_router
 from api.problems import InvalidParameter, Problem, handle_problems
+from api.quality.router import router as quality_router
 from api.rows.router import rows_router
 from api.tables.router import router as tables_router
 from contracts import families, served_tables
 from resources.catalog import open_catalog
 from resources.hot_view import connect_async
+from resources.object_store import object_store
 from settings import Settings, load_settings
 
 DESCRIPTION = """
@@ -28,6 +31,7 @@ Tables of the city's sensors (traffic, weather, energy), read from the Iceberg c
   `Authorization: Bearer`. A local installation keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`).
 * **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table
   and `GET /v1/tables/{namespace}.{table}/rows` reads it.
+* **Quality.** `GET /v1/quality` says what the checks of each table found, `GET /v1/quality/report` shows it.
 * **Live values.** `GET /v1/{family}/sensors/{sensor_id}/latest` is the newest reading of a sensor,
   `GET /v1/{family}/latest` that of all, and `GET /v1/{family}/stream` sends each change as it comes.
 * **Time.** Instants are UTC, written as RFC 3339 with `Z`: `2026-03-01T08:00:00Z`.
@@ -43,7 +47,10 @@ curl -H "X-API-Key: $LAKEHOUSE_API_KEY" \\
 
 
 def create_app(
-    settings: Settings | None = None, *, catalog_factory: Callable[[Settings], Catalog] = open_catalog
+    settings: Settings | None = None,
+    *,
+    catalog_factory: Callable[[Settings], Catalog] = open_catalog,
+    store_factory: Callable[[Settings], FileSystem] = object_store,
 ) -> FastAPI:
     """Create the application; nothing is connected before the first request that needs it.
 
@@ -55,6 +62,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.store = store_factory(configured)
         app.state.reader = CatalogReader(configured, catalog_factory, served)
         async with connect_async(configured) as app.state.redis:
             app.state.changes = ChangeFeed(app.state.redis)
@@ -67,8 +75,9 @@ def create_app(
     handle_problems(app)
     app.include_router(tables_router)
     app.include_router(rows_router(served, max_rows=configured.api_max_rows))
+    app.include_router(quality_router)
     app.include_router(health_router)
-    # last: what is not /v1/tables is a family
+    # last: what is neither /v1/tables nor /v1/quality is a family
     app.include_router(latest_router(families(), max_rows=configured.api_max_rows))
     app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
     return app

@@ -7,6 +7,7 @@ A family of sensors is one module in :mod:`contracts.sensor_families`; its table
 from contracts.city import anomalies, city_hourly, sensor_health
 from contracts.errors import ContractError, LakehouseError
 from contracts.model import (
+    BATCH_WRITERS,
     Aggregate,
     Aggregation,
     Column,
@@ -22,6 +23,7 @@ from contracts.model import (
     Transform,
     Writer,
 )
+from contracts.quality import quality_results
 from contracts.registry import all_tables, families, family, served_tables, table
 from contracts.tables import (
     bronze_events,
@@ -35,6 +37,7 @@ from contracts.tables import (
 )
 
 __all__ = [
+    "BATCH_WRITERS",
     "Aggregate",
     "Aggregation",
     "Column",
@@ -62,6 +65,7 @@ __all__ = [
     "gold_daily",
     "gold_hourly",
     "late_events",
+    "quality_results",
     "sensor_health",
     "served_tables",
     "silver_1m",

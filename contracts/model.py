@@ -50,6 +50,12 @@ class Writer(StrEnum):
     COLLECTOR = "collector"
     """The service that fetches what Flink could not read, see :mod:`dead_letters`."""
     SPARK = "spark"
+    DAGSTER = "dagster"
+    """A run of Dagster, without an engine."""
+
+
+BATCH_WRITERS = frozenset({Writer.SPARK, Writer.DAGSTER})
+"""Writers that compute whole days, and can compute them again."""
 
 
 class Transform(StrEnum):

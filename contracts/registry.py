@@ -8,6 +8,7 @@ import contracts.sensor_families
 from contracts.city import anomalies, city_hourly, sensor_health
 from contracts.errors import ContractError
 from contracts.model import Family, Table
+from contracts.quality import quality_results
 from contracts.tables import family_tables, stream_tables
 
 
@@ -50,6 +51,7 @@ def all_tables() -> tuple[Table, ...]:
         city_hourly(families()),
         sensor_health(families()),
         anomalies(families()),
+        quality_results(),
     )
 
 

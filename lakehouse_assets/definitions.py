@@ -10,6 +10,8 @@ from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_sched
 from lakehouse_assets.gold.late_data import late_data
 from lakehouse_assets.maintenance.assets import maintenance_assets
 from lakehouse_assets.maintenance.jobs import MAINTENANCE, maintenance_schedule
+from lakehouse_assets.quality.assets import quality_asset
+from lakehouse_assets.quality.jobs import QUALITY_REPORT, quality_report_schedule, weekly_report_schedule
 from lakehouse_assets.streaming.assets import streaming_assets
 from lakehouse_assets.streaming.audit_check import audit_checks
 from lakehouse_assets.streaming.checks import streaming_checks
@@ -22,11 +24,19 @@ defs = dg.Definitions(
     assets=[
         *streaming_assets(),
         *gold_assets(),
+        quality_asset(),
         *maintenance_assets(),
     ],
     asset_checks=[*streaming_checks(), *audit_checks(), *progress_checks()],
-    jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY],
-    schedules=[gold_hourly_schedule, gold_daily_schedule, maintenance_schedule, STREAMING_QUALITY_SCHEDULE],
+    jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY, QUALITY_REPORT],
+    schedules=[
+        gold_hourly_schedule,
+        gold_daily_schedule,
+        maintenance_schedule,
+        STREAMING_QUALITY_SCHEDULE,
+        quality_report_schedule,
+        weekly_report_schedule,
+    ],
     sensors=[stream_snapshots, topic_offsets, stuck_stream, late_data, contract_change, failed_run_alert],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run

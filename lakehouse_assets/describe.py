@@ -12,6 +12,7 @@ WRITER_KINDS = {
     Writer.FLINK: {"flink", "iceberg"},
     Writer.COLLECTOR: {"python", "iceberg"},
     Writer.SPARK: {"spark", "iceberg"},
+    Writer.DAGSTER: {"python", "iceberg"},
 }
 
 

@@ -8,7 +8,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
-from contracts import LakehouseError, Table, Writer
+from contracts import BATCH_WRITERS, LakehouseError, Table
 
 
 class RollbackError(LakehouseError):
@@ -39,7 +39,7 @@ def refuse_streams(declared: Table) -> None:
         RollbackError: a stream writes the table: what it has written it will not write again, since it goes on
             from the offsets that it has reached.
     """
-    if declared.writer is Writer.SPARK:
+    if declared.writer in BATCH_WRITERS:
         return
     raise RollbackError(
         f"{declared.identifier} is written by a stream ({declared.writer}) that goes on from the offsets it has "

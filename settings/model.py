@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr
     warehouse: str = "s3://warehouse"
     checkpoint_location: str = "s3://flink"
+    report_location: str = "s3://reports"
     catalog_name: str = "lakehouse"
     catalog_uri: str = ""
     guard_host: str = "127.0.0.1"

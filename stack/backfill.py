@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from contracts import Table, Writer, all_tables, table
+from contracts import BATCH_WRITERS, Table, all_tables, table
 from resources.dagster_client import DagsterClient, RunFailedError
 from resources.terminal import console
 from settings import load_settings
@@ -83,15 +83,15 @@ def backfill(
 
 def _batch_table(asset: str) -> Table:
     declared = table(asset.replace("/", "."))
-    if declared.writer is not Writer.SPARK:
-        batch = ", ".join(f"{t.layer}/{t.name}" for t in all_tables() if t.writer is Writer.SPARK)
+    if declared.writer not in BATCH_WRITERS:
+        batch = ", ".join(f"{t.layer}/{t.name}" for t in all_tables() if t.writer in BATCH_WRITERS)
         raise StackError(f"{asset} is written all the time, by {declared.writer}: batch tables are {batch}")
     return declared
 
 
 def _batch_upstream(declared: Table) -> list[Table]:
     """The batch tables that ``declared`` is derived from, those furthest up first."""
-    batch = {each.identifier: each for each in all_tables() if each.writer is Writer.SPARK}
+    batch = {each.identifier: each for each in all_tables() if each.writer in BATCH_WRITERS}
     found: dict[str, Table] = {}
     for above in (batch[origin] for origin in declared.derived_from if origin in batch):
         found |= {each.identifier: each for each in (*_batch_upstream(above), above)}

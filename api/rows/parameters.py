@@ -53,9 +53,18 @@ def filter_documentation(table: Table) -> list[dict[str, Any]]:
             "one of several values separated by commas, `is_null` true or false. Rows without a value match only "
             "`is_null=true`. The name `filters` itself is not sent: each property is a parameter.",
             "schema": {"type": "object", "additionalProperties": False, "properties": properties},
-            "example": {f"{table.event_time}__ge": "2026-03-01T08:00:00Z", "zone__in": "centre,harbour"},
+            "example": {
+                f"{table.event_time}__ge": "2026-03-01T08:00:00Z",
+                f"{_chosen(table)}__in": "centre,harbour",
+            },
         },
     ]
+
+
+def _chosen(table: Table) -> str:
+    """The column of text that people mostly choose rows by."""
+    names = [column.name for column in table.columns if column.type is ColumnType.STRING]
+    return "zone" if "zone" in names else names[0]
 
 
 def _time_bound(name: str, meaning: str, example: str) -> dict[str, Any]:

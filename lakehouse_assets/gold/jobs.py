@@ -46,7 +46,7 @@ GOLD_DAILY = dg.define_asset_job(
 )
 
 
-def _day_of(
+def schedule_of_day(
     job: "UnresolvedAssetJobDefinition", name: str, cron: str, ago: timedelta, why: str
 ) -> dg.ScheduleDefinition:
     """A schedule that asks for the day in which the time ``ago`` before its tick lies."""
@@ -65,14 +65,14 @@ def _day_of(
     return schedule
 
 
-gold_hourly_schedule = _day_of(
+gold_hourly_schedule = schedule_of_day(
     GOLD_HOURLY,
     "gold_hourly_after_the_hour",
     "5 * * * *",
     timedelta(hours=1),
     "Recomputes the day of the hour that has just ended; after midnight that is yesterday",
 )
-gold_daily_schedule = _day_of(
+gold_daily_schedule = schedule_of_day(
     GOLD_DAILY,
     "gold_daily_after_midnight",
     f"{DAY_CLOSES_AFTER.seconds // 60} 0 * * *",

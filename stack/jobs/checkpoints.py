@@ -2,11 +2,11 @@
 
 import re
 import struct
-from urllib.parse import urlsplit
 
 from pyarrow import fs
 
 from contracts import LakehouseError
+from resources.object_store import object_store
 from settings import Settings
 from stack.jobs.state import JobState
 
@@ -35,7 +35,7 @@ def newest_restore_point(settings: Settings, state: JobState) -> str | None:
 def newest_checkpoint(settings: Settings, job_id: str) -> str | None:
     """Path of the newest complete checkpoint of the job; complete ones have a ``_metadata`` file."""
     folder = f"{settings.checkpoint_location}/checkpoints/{job_id}"
-    listed = _store(settings).get_file_info(
+    listed = object_store(settings).get_file_info(
         fs.FileSelector(folder.removeprefix("s3://"), recursive=True, allow_not_found=True)
     )
     numbers = [int(match.group(1)) for info in listed if (match := _METADATA.search(info.path))]
@@ -53,7 +53,7 @@ def checkpoint_id(settings: Settings, path: str) -> int:
     """
     file = f"{path.rstrip('/')}/_metadata".removeprefix("s3://")
     try:
-        with _store(settings).open_input_stream(file) as stream:
+        with object_store(settings).open_input_stream(file) as stream:
             header: bytes = stream.read(_HEADER.size)
     except OSError as error:
         raise RestorePointError(
@@ -62,14 +62,3 @@ def checkpoint_id(settings: Settings, path: str) -> int:
     if len(header) < _HEADER.size or (unpacked := _HEADER.unpack(header))[0] != _MAGIC:
         raise RestorePointError(f"{path} is no savepoint or checkpoint of Flink")
     return int(unpacked[2])
-
-
-def _store(settings: Settings) -> fs.S3FileSystem:
-    endpoint = urlsplit(settings.s3_endpoint)
-    return fs.S3FileSystem(
-        access_key=settings.s3_access_key.get_secret_value(),
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        endpoint_override=endpoint.netloc,
-        scheme=endpoint.scheme,
-        region=settings.s3_region,
-    )

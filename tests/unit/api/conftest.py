@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pyarrow import fs
 from pyiceberg.catalog.sql import SqlCatalog
 
 from api.app import create_app
@@ -84,8 +85,15 @@ def catalog(
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings, catalog: SqlCatalog) -> FastAPI:
-    return create_app(settings, catalog_factory=lambda _: catalog)
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the object store holds."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings, catalog: SqlCatalog, store_folder: Path) -> FastAPI:
+    store = fs.SubTreeFileSystem(str(store_folder), fs.LocalFileSystem())
+    return create_app(settings, catalog_factory=lambda _: catalog, store_factory=lambda _: store)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,9 @@ ROUTES = [
     "/v1/tables/no.such_table",
     "/v1/tables/no.such_table/rows",
     "/v1/tables/bronze.traffic_events/rows?no_such=parameter",
+    "/v1/quality",
+    "/v1/quality/report",
+    "/v1/quality/bronze.traffic_events",
     *(f"/v1/tables/{table.identifier}/rows" for table in served_tables()),
     *(f"/v1/{family.name}/{view}" for family in families() for view in ("latest", "stream", "sensors/s1/latest")),
 ]
@@ -54,6 +57,7 @@ def test_without_the_key_nothing_is_answered(anonymous: TestClient, route: str, 
 
 def test_the_routes_above_are_all_that_the_api_has(app: FastAPI) -> None:
     paths = {path for path in app.openapi()["paths"] if path.startswith("/v1")}
+    paths = {path.replace("quality/{identifier}", "quality/bronze.traffic_events") for path in paths}
     known = {route.partition("?")[0] for route in ROUTES}
     assert {path.replace("{sensor_id}", "s1") for path in paths} - {"/v1/tables/{identifier}"} <= known
 

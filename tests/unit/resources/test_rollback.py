@@ -3,7 +3,7 @@
 import pytest
 from hourly_on_disk import DECLARED, HourlyTable
 
-from contracts import Table, Writer, all_tables
+from contracts import BATCH_WRITERS, Table, all_tables
 from resources.branches import BranchError, create_branch, publish
 from resources.rollback import RollbackError, plan_rollback, refuse_streams, roll_back
 
@@ -43,7 +43,7 @@ def test_what_another_commits_meanwhile_is_not_taken_back(hourly: HourlyTable) -
 
 @pytest.mark.parametrize("declared", all_tables(), ids=lambda declared: declared.identifier)
 def test_only_batch_tables_are_rolled_back(declared: Table) -> None:
-    if declared.writer is Writer.SPARK:
+    if declared.writer in BATCH_WRITERS:
         refuse_streams(declared)
     else:
         with pytest.raises(RollbackError, match=r"offsets .*snapshot.*audit --repair.*jobs"):

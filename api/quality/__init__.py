@@ -1,0 +1,1 @@
+"""What the checks of the tables said, and the report over it."""
