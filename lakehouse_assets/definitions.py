@@ -4,6 +4,7 @@ import dagster as dg
 
 from lakehouse_assets.alerts import failed_run_alert
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
+from lakehouse_assets.freshness_checks import freshness_checks
 from lakehouse_assets.gold.assets import gold_assets
 from lakehouse_assets.gold.contract_change import contract_change
 from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
@@ -27,7 +28,7 @@ defs = dg.Definitions(
         quality_asset(),
         *maintenance_assets(),
     ],
-    asset_checks=[*streaming_checks(), *audit_checks(), *progress_checks()],
+    asset_checks=[*streaming_checks(), *audit_checks(), *progress_checks(), *freshness_checks()],
     jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY, QUALITY_REPORT],
     schedules=[
         gold_hourly_schedule,

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from contracts import Aggregate, ColumnType, Layer, Transform, Writer
+from resources.freshness import Staleness
 
 
 class AggregationInfo(BaseModel):
@@ -77,6 +78,18 @@ class SnapshotInfo(BaseModel):
     size_bytes: int = Field(description="Bytes of those files")
 
 
+class ReachInfo(BaseModel):
+    """How far the events of a table reach, whenever they were written."""
+
+    reaches: datetime | None = Field(
+        description="Up to when the table holds what happened; null while it is empty"
+    )
+    lag_s: float | None = Field(description="How long ago that is, in seconds")
+    staleness: Staleness = Field(
+        description="`late` from `freshness.warn_after_s` on, `stale` from `freshness.fail_after_s` on"
+    )
+
+
 class PartitionInfo(BaseModel):
     """One field of the partition spec."""
 
@@ -146,6 +159,7 @@ class TableDetail(TableInfo):
                         "data_file_count": 42,
                         "size_bytes": 14_680_064,
                     },
+                    "reach": {"reaches": "2026-03-01T08:00:00Z", "lag_s": 10.25, "staleness": "fresh"},
                     "properties": {"format-version": "2", "write.parquet.compression-codec": "zstd"},
                 }
             ]
@@ -158,4 +172,5 @@ class TableDetail(TableInfo):
     partitioning: list[PartitionInfo]
     sort_order: list[str] = Field(description="Columns that data files are sorted by")
     snapshot: SnapshotInfo
+    reach: ReachInfo
     properties: dict[str, str] = Field(description="Properties of the Iceberg table")

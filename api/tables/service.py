@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from pyiceberg.table import Table as IcebergTable
 
@@ -12,6 +13,7 @@ from api.tables.schemas import (
     ColumnInfo,
     FreshnessInfo,
     PartitionInfo,
+    ReachInfo,
     SnapshotInfo,
     TableDetail,
     TableInfo,
@@ -19,6 +21,7 @@ from api.tables.schemas import (
     TableSummary,
 )
 from contracts import Column, Table
+from resources.freshness import reach
 from resources.snapshots import summary_of
 
 
@@ -54,6 +57,7 @@ async def describe_table(table: Table, reader: CatalogReader) -> TableDetail:
         UnavailableError: the catalog does not answer or does not have the table yet.
     """
     loaded = await reader.table(table.identifier)
+    found = await reader.read(partial(reach, loaded, table, datetime.now(UTC)))
     return TableDetail(
         **dict(_table_info(table)),
         writer=table.writer,
@@ -64,6 +68,11 @@ async def describe_table(table: Table, reader: CatalogReader) -> TableDetail:
         ],
         sort_order=list(table.sort_order),
         snapshot=snapshot_info(loaded),
+        reach=ReachInfo(
+            reaches=found.reaches,
+            lag_s=None if found.lag is None else found.lag.total_seconds(),
+            staleness=found.staleness,
+        ),
         properties=loaded.properties,
     )
 

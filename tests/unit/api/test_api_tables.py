@@ -1,6 +1,6 @@
 """What the API says about tables against the contracts and against the catalog's own figures."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -61,6 +61,10 @@ def test_the_detail_of_a_table(client: TestClient, catalog: SqlCatalog) -> None:
     assert detail["snapshot"]["row_count"] == table.scan().count()
     assert detail["snapshot"]["data_file_count"] == len(files)
     assert detail["snapshot"]["size_bytes"] == sum(task.file.file_size_in_bytes for task in files)
+    newest = max(table.scan().to_arrow()["event_time"].to_pylist())
+    assert datetime.fromisoformat(detail["reach"]["reaches"]) == newest
+    assert (datetime.now(UTC) - newest).total_seconds() >= detail["reach"]["lag_s"] > 0
+    assert detail["reach"]["staleness"] == "stale"
     assert detail["properties"]["write.parquet.compression-codec"] == "zstd"
 
 
