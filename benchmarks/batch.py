@@ -109,7 +109,7 @@ def measure_batch(settings: Settings, *, days: int, events_per_day: int, say: Sa
     """
     span = Range(FIRST_DAY, days, events_per_day)
     tally, begun = Tally(), time.monotonic()
-    session = open_session(settings)
+    session = open_session(settings, days=days)
     started_s = time.monotonic() - begun
     say(f"Spark has started in {started_s:.1f} s")
     try:

@@ -1,6 +1,7 @@
 """Dagster resources: settings, catalog and Spark, each opened by the first run or tick that needs it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -34,6 +35,15 @@ def spark_resource(context: dg.InitResourceContext) -> Iterator["LazyPySparkReso
 
     from resources.spark import spark_config
 
-    yield LazyPySparkResource(spark_config=spark_config(context.resources.settings))
+    tags = {} if context.run is None else context.run.tags
+    yield LazyPySparkResource(spark_config=spark_config(context.resources.settings, days=_days(tags)))
     if (session := SparkSession.getActiveSession()) is not None:
         session.stop()
+
+
+def _days(tags: Mapping[str, str]) -> int:
+    """How many daily partitions a run with these tags is for; 1 where it names no range."""
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    if first is None or last is None:
+        return 1
+    return (date.fromisoformat(last) - date.fromisoformat(first)).days + 1

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LOCAL_MASTER = "local"
+LONG_RUN_DAYS = 3
+"""Days of data from which on it pays to have the JVM optimise what it runs."""
 LOGGING = Path(__file__).with_name("spark_log4j2.properties")
 
 
@@ -17,13 +19,16 @@ class SparkSetupError(LakehouseError):
     """Spark cannot be started as the settings say."""
 
 
-def spark_config(settings: Settings) -> dict[str, str]:
+def spark_config(settings: Settings, *, days: int = 1) -> dict[str, str]:
     """Configuration that a session starts with; it holds no secret, since it shows in the process list.
+
+    Args:
+        settings: of the platform.
+        days: how many days of data the session is for.
 
     Raises:
         SparkSetupError: the Iceberg jars are not in the toolchain.
     """
-    folder = settings.toolchain / "jars" / "spark"
     folder = settings.toolchain / "jars" / "spark"
     jars = sorted(folder.glob("*.jar"))
     if not jars:
@@ -48,17 +53,23 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.sql.shuffle.partitions": "4",
-            # compiling costs more than it saves in a run of a few million events: the first gold_hourly of a
-            # small day took 16 s of CPU instead of 33, though a million more events take 12 s instead of 9
-            "spark.driver.extraJavaOptions": (
-                f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile={LOGGING.as_uri()}"
+            "spark.driver.extraJavaOptions": " ".join(
+                [
+                    "-XX:+UseSerialGC",
+                    f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
+                    # optimising costs more than it saves in a run of a few million events: the first gold_hourly
+                    # of a small day took 16 s of CPU instead of 33; later on it halves the CPU of each event
+                    *(["-XX:TieredStopAtLevel=1"] if days < LONG_RUN_DAYS else []),
+                ]
             ),
         }
     return config
 
 
-def open_session(settings: Settings) -> "SparkSession":
-    """Start a session, or take the one that the process has; its JVM stays as long as the process.
+def open_session(settings: Settings, *, days: int = 1) -> "SparkSession":
+    """Start a session for so many days of data, or take the one that the process has.
+
+    Its JVM stays as long as the process.
 
     Raises:
         SparkSetupError: the Iceberg jars are not in the toolchain.
@@ -66,7 +77,7 @@ def open_session(settings: Settings) -> "SparkSession":
     from pyspark.sql import SparkSession  # takes a second to import
 
     builder = SparkSession.builder
-    for name, value in spark_config(settings).items():
+    for name, value in spark_config(settings, days=days).items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 
