@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 CHECK_NAME = "contract"
 """Name of the check of each table: the rows are as its contract says."""
+VOLUME_CHECK = "volume"
+"""Name of the check of a batch table: a day has about as many rows as those around it."""
 
 
 def check_result(report: "QualityReport", rows_checked: str) -> dg.AssetCheckResult:
@@ -20,6 +22,7 @@ def check_result(report: "QualityReport", rows_checked: str) -> dg.AssetCheckRes
     """
     failed = [finding for finding in report.findings if not finding.passed]
     return dg.AssetCheckResult(
+        check_name=CHECK_NAME,
         passed=report.passed,
         severity=dg.AssetCheckSeverity.ERROR if report.critical else dg.AssetCheckSeverity.WARN,
         description=f"{len(failed)} of {len(report.findings)} expectations failed on {report.rows} rows",

@@ -17,7 +17,7 @@ def anomaly_recipe(declared: Table) -> Recipe:
         Input(gold_hourly(family), _view(family), (*CARRIED, *map(hourly_value, family.measures)), days_back=weeks)
         for family in families()
     )
-    return Recipe(declared, inputs, lambda start, end: anomaly_query(declared, start, end))
+    return Recipe(declared, inputs, lambda start, end: anomaly_query(declared, start, end), steady=False)
 
 
 def anomaly_query(declared: Table, start: datetime, end: datetime) -> str:

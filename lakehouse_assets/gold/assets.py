@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from contracts import Table, Writer
-from lakehouse_assets.check_results import CHECK_NAME
+from lakehouse_assets.check_results import CHECK_NAME, VOLUME_CHECK
 from lakehouse_assets.describe import table_key, table_spec
 from lakehouse_assets.gold.partitions import DAILY
 from lakehouse_assets.gold.query import windows_recipe
@@ -51,14 +51,7 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=declared.identifier,
         required_resource_keys={"settings", "catalog", "spark"},
-        check_specs=[
-            dg.AssetCheckSpec(
-                CHECK_NAME,
-                asset=spec.key,
-                description="The rows of the run's days are as the contract says; else they are not published",
-                blocking=True,
-            )
-        ],
+        check_specs=list(_check_specs(recipe, spec.key)),
     )
     def computed(
         context: dg.AssetExecutionContext,
@@ -81,7 +74,7 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
             branch=branch,
             run_id=context.run.run_id,
         )
-        yield from audit_and_publish(catalog, declared, branch, start, end)
+        yield from audit_and_publish(catalog, declared, branch, start, end, steady=recipe.steady)
         context.add_asset_metadata(
             {"range": f"{window.start:%Y-%m-%d} to {window.end - timedelta(days=1):%Y-%m-%d}"}
             | _summary(recipe, result)
@@ -93,6 +86,21 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
         yield dg.MaterializeResult()
 
     return computed
+
+
+def _check_specs(recipe: Recipe, key: dg.AssetKey) -> Iterator[dg.AssetCheckSpec]:
+    yield dg.AssetCheckSpec(
+        CHECK_NAME,
+        asset=key,
+        description="The rows of the run's days are as the contract says; else they are not published",
+        blocking=True,
+    )
+    if recipe.steady:
+        yield dg.AssetCheckSpec(
+            VOLUME_CHECK,
+            asset=key,
+            description="The run's closed days have about as many rows as the days around them",
+        )
 
 
 def _dep(read: Input) -> dg.AssetDep:

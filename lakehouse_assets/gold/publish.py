@@ -8,6 +8,7 @@ from pyiceberg.catalog import Catalog
 
 from contracts import Table
 from lakehouse_assets.check_results import check_result
+from lakehouse_assets.gold.volume import volume_result
 from resources.branches import KEPT, branch_head, create_branch, publish
 from resources.quality import validate
 
@@ -22,9 +23,11 @@ def begin_branch(catalog: Catalog, declared: Table, run_id: str) -> str:
 
 
 def audit_and_publish(
-    catalog: Catalog, declared: Table, branch: str, start: datetime, end: datetime
+    catalog: Catalog, declared: Table, branch: str, start: datetime, end: datetime, *, steady: bool = False
 ) -> Iterator[dg.AssetCheckResult]:
-    """Check the rows of ``[start, end)`` on the branch, and publish it unless the check is critical.
+    """Check the rows of ``[start, end)`` on the branch, and publish it unless what they lack is critical.
+
+    Where days are ``steady``, a warning says which of them have far more or fewer rows than those around them.
 
     Raises:
         dg.Failure: it is; the branch stays to be looked at.
@@ -32,12 +35,14 @@ def audit_and_publish(
     """
     table = catalog.load_table(declared.identifier)
     time = declared.event_time
+    head, last = branch_head(table, branch), end - timedelta(days=1)
     rows = table.scan(
-        f"{time} >= '{start.isoformat()}' and {time} < '{end.isoformat()}'",
-        snapshot_id=branch_head(table, branch).snapshot_id,
+        f"{time} >= '{start.isoformat()}' and {time} < '{end.isoformat()}'", snapshot_id=head.snapshot_id
     ).to_arrow()
     report = validate(declared, rows)
-    yield check_result(report, f"{start:%Y-%m-%d} to {end - timedelta(days=1):%Y-%m-%d}")
+    yield check_result(report, f"{start:%Y-%m-%d} to {last:%Y-%m-%d}")
+    if steady:
+        yield volume_result(table, head, start.date(), last.date())
     if report.critical:
         failed = sorted({f"{f.expectation}({f.columns})" for f in report.findings if f.critical and not f.passed})
         raise dg.Failure(

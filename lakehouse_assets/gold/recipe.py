@@ -39,13 +39,15 @@ class Recipe:
     """How the days of ``declared`` are computed from ``inputs``.
 
     ``query`` writes the SQL that computes ``[start, end)``, two midnights in UTC, from the views of the inputs.
-    ``version`` is raised where the same inputs are to give other rows.
+    ``version`` is raised where the same inputs are to give other rows. ``steady``: a day has about as many rows as
+    the days around it.
     """
 
     declared: Table
     inputs: tuple[Input, ...]
     query: Callable[[datetime, datetime], str]
     version: str = "1"
+    steady: bool = True
 
 
 def time_range(column: str, start: datetime, end: datetime) -> str:

@@ -203,9 +203,12 @@ def test_a_range_as_one_run_equals_what_duckdb_computes(
         assert metadata["rows_written"] == len(expected)
     table = catalog.load_table(GOLD.identifier)
     assert by_day[FIRST.isoformat()]["snapshot_written"] == str(table.current_snapshot().snapshot_id)  # type: ignore[union-attr]
-    [check] = result.get_asset_check_evaluations()
-    assert check.passed
-    assert check.metadata["rows"].value == len(expected)
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert checks["contract"].passed
+    assert checks["contract"].metadata["rows"].value == len(expected)
+    assert not checks["volume"].passed
+    assert checks["volume"].severity is dg.AssetCheckSeverity.WARN
+    assert f"{EMPTY} has 0 rows" in str(checks["volume"].description)
 
     # a second run, day by day, changes nothing
     for offset in range(3):
@@ -234,7 +237,7 @@ def test_a_value_out_of_range_is_a_warning_that_names_the_row(
     [event] = [row for row in random_events(seed=3, count=1) if row["zone"] != "copy"]
     append(bronze, [event | {"humidity_pct": 140.0}])
     result = materialize(settings, FIRST, LAST)
-    [check] = result.get_asset_check_evaluations()
+    [check] = [check for check in result.get_asset_check_evaluations() if check.check_name == "contract"]
     assert result.success
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN

@@ -16,7 +16,7 @@ from pyiceberg.catalog import Catalog
 import lakehouse_assets.gold.publish
 import lakehouse_assets.gold.recompute
 from contracts import all_tables, families, late_events
-from lakehouse_assets.check_results import CHECK_NAME
+from lakehouse_assets.check_results import CHECK_NAME, VOLUME_CHECK
 from lakehouse_assets.definitions import defs
 from lakehouse_assets.gold import late_data as sensor
 from lakehouse_assets.gold.jobs import GOLD_DAILY
@@ -275,8 +275,9 @@ def test_the_run_that_is_asked_for_computes_these_days_of_these_tables(
         computed.append((declared.identifier, start, end))
         return Recomputed(dict.fromkeys(inputs, 1), dict.fromkeys(inputs, 0), snapshot_written=2, days={})
 
-    def publish(*_: object) -> Iterator[dg.AssetCheckResult]:
-        yield dg.AssetCheckResult(passed=True, check_name=CHECK_NAME)
+    def publish(*_: object, steady: bool) -> Iterator[dg.AssetCheckResult]:
+        for name in (CHECK_NAME, VOLUME_CHECK) if steady else (CHECK_NAME,):
+            yield dg.AssetCheckResult(passed=True, check_name=name)
 
     monkeypatch.setattr(lakehouse_assets.gold.recompute, "recompute", recompute)
     monkeypatch.setattr(lakehouse_assets.gold.publish, "audit_and_publish", publish)
