@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from automation import stop_automation
 from rich.console import Console
 
 from settings import Settings
@@ -49,6 +50,7 @@ def settings(stack_home: Path) -> Iterator[Settings]:
         patch.setenv("JAVA_HOME", str(find_java(toolchain_folder(), None, console)))
         started = lifecycle.up(stack_home, toolchain_folder(), console, choose_ports=True)
         try:
+            stop_automation(started)
             yield started
         finally:
             lifecycle.down(started, console)

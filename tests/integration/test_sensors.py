@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
+from automation import STARTING_SENSORS, sensor_selector, start_sensor, stop_automation
 from pyiceberg.catalog import Catalog
 from waiting import until
 
 from contracts import ColumnType, Table, bronze_events, families, family, gold_daily, gold_hourly, late_events
 from lakehouse_assets.definitions import defs
 from resources.catalog import open_catalog
-from resources.dagster_client import LOCATION, REPOSITORY, DagsterClient
+from resources.dagster_client import DagsterClient
 from settings import Settings
 
 FAMILY = family("weather")
@@ -62,14 +63,14 @@ class Daemon:
         return answer
 
     def sensor(self, name: str) -> Any:
-        return self._query(SENSOR, selector=_selector(name))["sensorState"]
+        return self._query(SENSOR, selector=sensor_selector(name))["sensorState"]
 
     def cursor(self, name: str) -> Any:
         text = self.sensor(name)["typeSpecificData"]["lastCursor"]
         return json.loads(text) if text else None
 
     def set_cursor(self, name: str, cursor: object) -> None:
-        done = self._query(SET_CURSOR, selector=_selector(name), cursor=json.dumps(cursor))
+        done = self._query(SET_CURSOR, selector=sensor_selector(name), cursor=json.dumps(cursor))
         assert done["__typename"] == "Sensor"
 
     def runs_of(self, sensor: str) -> list[tuple[str, dict[str, str]]]:
@@ -78,13 +79,12 @@ class Daemon:
         return [(run["runId"], {tag["key"]: tag["value"] for tag in run["tags"]}) for run in runs]
 
 
-def _selector(name: str) -> dict[str, str]:
-    return {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION, "sensorName": name}
-
-
 @pytest.fixture(scope="module")
-def daemon(settings: Settings) -> Daemon:
-    return Daemon(settings.dagster_url)
+def daemon(settings: Settings) -> Iterator[Daemon]:
+    for name in STARTING_SENSORS:
+        start_sensor(settings, name)
+    yield Daemon(settings.dagster_url)
+    stop_automation(settings)
 
 
 @pytest.fixture
