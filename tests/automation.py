@@ -24,9 +24,7 @@ query Sensor($selector: SensorSelector!) {
 }
 """
 STOP_SENSOR = "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }"
-START_SENSOR = (
-    "mutation Start($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
-)
+START_SENSOR = "mutation Start($asked: SensorSelector!) { startSensor(sensorSelector: $asked) { __typename } }"
 DONE = {"ScheduleStateResult", "StopSensorMutationResult", "Sensor"}
 
 
@@ -42,7 +40,7 @@ def stop_automation(settings: Settings) -> None:
 
 def start_sensor(settings: Settings, name: str) -> None:
     """Let the daemon tick a sensor."""
-    _do(settings, START_SENSOR, selector=sensor_selector(name))
+    _do(settings, START_SENSOR, asked=sensor_selector(name))
 
 
 def sensor_selector(name: str) -> dict[str, str]:
