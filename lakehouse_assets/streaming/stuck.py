@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from settings import Settings
 
 CHECK_NAME = "moves"
+NEWEST = 20
+"""Evaluations among which the last verdict is looked for."""
 NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -135,10 +137,14 @@ def _records_between(settings: "Settings", topic: str, start: datetime, end: dat
 
 
 def _last_reported(instance: dg.DagsterInstance, key: dg.AssetKey) -> tuple[bool, dg.AssetCheckSeverity] | None:
-    record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(key, CHECK_NAME))
-    if record is None or record.evaluation is None:
-        return None
-    return record.evaluation.passed, record.evaluation.severity
+    """The newest verdict; a run that is under way has planned one, and one that failed leaves it at that."""
+    check = dg.AssetCheckKey(key, CHECK_NAME)
+    for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=NEWEST):
+        event = record.event
+        if event is not None and event.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation
+            return None if evaluation is None else (evaluation.passed, evaluation.severity)
+    return None
 
 
 def _what_to_do(member: Family, waiting: int, limit: timedelta, committed_at: datetime | None) -> str:

@@ -106,6 +106,23 @@ def test_records_that_wait_warn_then_fail_then_pass_each_said_once(stream: Strea
     assert stream.verdict()[0]
 
 
+def test_a_run_of_the_check_that_is_under_way_is_no_verdict_yet(stream: Stream) -> None:
+    stream.commit()
+    assert [event.passed for event in stream.tick()] == [True]
+    meanwhile = []
+
+    @dg.asset_check(asset=KEY, name=stuck.CHECK_NAME)
+    def moves() -> dg.AssetCheckResult:
+        meanwhile.append(stream.tick())
+        return dg.AssetCheckResult(passed=False)
+
+    checks = dg.define_asset_job("checks", dg.AssetSelection.all_asset_checks())
+    job = dg.Definitions(asset_checks=[moves], jobs=[checks]).resolve_job_def("checks")
+    assert job.execute_in_process(instance=stream.instance).success
+    assert meanwhile == [[]]
+    assert [event.passed for event in stream.tick()] == [True]
+
+
 def test_a_silent_topic_is_not_stuck(stream: Stream) -> None:
     committed = stream.commit()
     stream.publish(committed - MINUTE)
