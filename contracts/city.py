@@ -130,7 +130,7 @@ def sensor_health(families: Sequence[Family]) -> Table:
     return _city_table(
         "sensor_health",
         "One row per sensor and day: coverage, gaps, stuck values, drift against neighbours, last seen. A "
-        f" sensor that fell silent is listed for {SILENT_FOR.days} days",
+        f"sensor that fell silent is listed for {SILENT_FOR.days} days",
         columns,
         key=("family", "sensor_id", "window_start"),
         derived_from=tuple(of(family).identifier for family in families for of in (bronze_events, gold_hourly)),

@@ -1,6 +1,7 @@
 """The table that keeps what the checks of all tables said."""
 
 from datetime import timedelta
+from typing import Literal
 
 from contracts.model import (
     BATCH_MAINTENANCE,
@@ -14,6 +15,18 @@ from contracts.model import (
     Writer,
 )
 from contracts.tables import CITY
+
+REPORT = "quality.html"
+"""Name of the report on it, below the setting ``report_location``."""
+
+Verdict = Literal["passed", "warned", "failed"]
+
+
+def verdict(*, passed: bool, severity: str) -> Verdict:
+    """What an evaluation says: a failure whose severity is ``WARN`` points at a sensor, not at the platform."""
+    if passed:
+        return "passed"
+    return "warned" if severity == "WARN" else "failed"
 
 
 def quality_results() -> Table:

@@ -1,11 +1,11 @@
 """Answers about data quality."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 
-Verdict = Literal["passed", "warned", "failed"]
+from contracts.quality import Verdict
 
 
 class CheckOutcome(BaseModel):

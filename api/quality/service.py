@@ -9,10 +9,9 @@ from typing import Any
 from pyarrow.fs import FileSystem
 from pyiceberg.table import Table as IcebergTable
 
-from api.quality.schemas import CheckOutcome, DayOutcome, QualitySummary, TableQuality, Verdict
+from api.quality.schemas import CheckOutcome, DayOutcome, QualitySummary, TableQuality
+from contracts.quality import REPORT, Verdict, verdict
 
-REPORT = "quality.html"
-"""Name of the report below ``location``; Dagster's job ``quality_report`` writes it."""
 WORST_FIRST: tuple[Verdict, ...] = ("failed", "warned", "passed")
 
 
@@ -56,7 +55,7 @@ def _table(name: str, oldest_first: Iterable[Mapping[str, Any]]) -> TableQuality
     for row in oldest_first:
         newest[row["check_name"]] = row
         counts = days.setdefault(row["checked_at"].date().isoformat(), dict.fromkeys(WORST_FIRST, 0))
-        counts[_verdict(row)] += 1
+        counts[verdict(passed=row["passed"], severity=row["severity"])] += 1
     checks = [_outcome(newest[check]) for check in sorted(newest)]
     return TableQuality(
         table=name,
@@ -66,16 +65,10 @@ def _table(name: str, oldest_first: Iterable[Mapping[str, Any]]) -> TableQuality
     )
 
 
-def _verdict(row: Mapping[str, Any]) -> Verdict:
-    if row["passed"]:
-        return "passed"
-    return "warned" if row["severity"] == "WARN" else "failed"
-
-
 def _outcome(row: Mapping[str, Any]) -> CheckOutcome:
     return CheckOutcome(
         check=row["check_name"],
-        verdict=_verdict(row),
+        verdict=verdict(passed=row["passed"], severity=row["severity"]),
         checked_at=row["checked_at"],
         row_count=row["row_count"],
         description=row["description"],

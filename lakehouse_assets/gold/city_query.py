@@ -21,9 +21,8 @@ def city_recipe(declared: Table) -> Recipe:
     views = {gold_hourly(family).identifier: f"{family.name}_hours" for family in families()}
     needed = _needed(declared)
     inputs = tuple(
-        Input(gold_hourly(family), views[identifier], (*GROUP, *needed[identifier]))
-        for family in families()
-        for identifier in (gold_hourly(family).identifier,)
+        Input(hourly, views[hourly.identifier], (*GROUP, *needed[hourly.identifier]))
+        for hourly in map(gold_hourly, families())
     )
     return Recipe(declared, inputs, lambda _start, _end: city_query(declared, views))
 

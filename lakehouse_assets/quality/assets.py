@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from contracts import quality_results
+from contracts.quality import REPORT
 from lakehouse_assets.check_results import CHECK_NAME, check_result
 from lakehouse_assets.describe import table_spec
 from lakehouse_assets.gold.partitions import DAILY
 
 REPORTED_DAYS = 30
-REPORT = "quality.html"
-"""Name of the report below ``report_location``; the API serves it as ``/v1/quality/report``."""
 
 
 def quality_asset() -> dg.AssetsDefinition:

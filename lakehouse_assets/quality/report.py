@@ -7,11 +7,12 @@ from datetime import date, datetime, timedelta
 from html import escape
 from typing import Any
 
+from contracts.quality import Verdict, verdict
+
 Evaluation = Mapping[str, Any]
 
 BAR_WIDTH, BAR_GAP, HEIGHT = 8, 2, 40
-PASSED, WARNED, FAILED = "passed", "warned", "failed"
-COLOURS = {PASSED: "#9ec9a5", WARNED: "#e3b34c", FAILED: "#c8553d"}
+COLOURS: dict[Verdict, str] = {"passed": "#9ec9a5", "warned": "#e3b34c", "failed": "#c8553d"}
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; width: 100% }
@@ -36,26 +37,23 @@ def render(evaluations: Sequence[Evaluation], now: datetime, *, days: int) -> st
 <h1>Data quality</h1>
 <p>{checked - failing} of {checked} checks of {len(by_table)} tables passed when they last ran.
 <small>Written {now:%Y-%m-%d %H:%M} UTC; bars are days, the newest at the right: evaluations that
-{", ".join(f'<span style="color:{colour}">{verdict}</span>' for verdict, colour in COLOURS.items())}.</small></p>
+{", ".join(f'<span style="color:{colour}">{outcome}</span>' for outcome, colour in COLOURS.items())}.</small></p>
 <table><thead><tr><th>Table</th><th>The last {days} days</th><th>Checks, as they last ran</th></tr></thead>
 <tbody>{rows}</tbody></table></body></html>
 """
 
 
-def trend(evaluations: Sequence[Evaluation]) -> dict[date, dict[str, int]]:
+def trend(evaluations: Sequence[Evaluation]) -> dict[date, dict[Verdict, int]]:
     """How many evaluations of each day (UTC) passed, warned and failed."""
-    counts: dict[date, dict[str, int]] = {}
+    counts: dict[date, dict[Verdict, int]] = {}
     for evaluation in evaluations:
         of_day = counts.setdefault(evaluation["checked_at"].date(), dict.fromkeys(COLOURS, 0))
-        of_day[verdict(evaluation)] += 1
+        of_day[_verdict(evaluation)] += 1
     return counts
 
 
-def verdict(evaluation: Evaluation) -> str:
-    """``passed``, or what a failure of it means."""
-    if evaluation["passed"]:
-        return PASSED
-    return WARNED if evaluation["severity"] == "WARN" else FAILED
+def _verdict(evaluation: Evaluation) -> Verdict:
+    return verdict(passed=evaluation["passed"], severity=evaluation["severity"])
 
 
 def _newest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -77,7 +75,7 @@ def _check(evaluation: Evaluation) -> str:
         for failure in json.loads(evaluation["failures"] or "[]")
     )
     failures = f"<details><summary>what failed</summary><ul>{details}</ul></details>" if details else ""
-    outcome, name = verdict(evaluation), escape(evaluation["check_name"])
+    outcome, name = _verdict(evaluation), escape(evaluation["check_name"])
     return (
         f'<div><span style="color:{COLOURS[outcome]}">&#9632;</span> {name}: {outcome}, {said} '
         f"<small>{evaluation['checked_at']:%Y-%m-%d %H:%M}</small>{failures}</div>"
