@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from lakehouse_assets.gold.partitions import RANGE_END, RANGE_START
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 LONGEST_ERROR = 2_000
 """Characters of an error that are told; the run has all of it."""
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 @dg.run_failure_sensor(
@@ -59,7 +59,7 @@ def _alert(context: dg.RunFailureSensorContext, dagster_url: str) -> "dict[str, 
 
 
 def _partition(run: dg.DagsterRun) -> str | None:
-    first, last = (run.tags.get(tag) for tag in RANGE_TAGS)
+    first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
     if first is None or last is None:
         return run.tags.get("dagster/partition")
     return first if first == last else f"{first} to {last}"

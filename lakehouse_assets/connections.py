@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from lakehouse_assets.gold.partitions import RANGE_END, RANGE_START
 from settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def spark_resource(context: dg.InitResourceContext) -> Iterator["LazyPySparkReso
 
 def _days(tags: Mapping[str, str]) -> int:
     """How many daily partitions a run with these tags is for; 1 where it names no range."""
-    first, last = (tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
     if first is None or last is None:
         return 1
     return (date.fromisoformat(last) - date.fromisoformat(first)).days + 1

@@ -12,7 +12,7 @@ import dagster as dg
 from contracts import Column, Table
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.jobs import GOLD_DAILY
-from lakehouse_assets.gold.partitions import day_ranges
+from lakehouse_assets.gold.partitions import day_ranges, range_tags
 from lakehouse_assets.gold.recipes import gold_recipes
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ def _request(identifier: str, first: str, last: str, fingerprint: str) -> dg.Run
         run_key=f"{identifier}:{first}:{last}:{fingerprint}",
         asset_selection=[dg.AssetKey([layer, name])],
         tags={
-            "dagster/asset_partition_range_start": first,
-            "dagster/asset_partition_range_end": last,
+            **range_tags(date.fromisoformat(first), date.fromisoformat(last)),
             # after the runs of the schedules: readers wait for the running day
             "dagster/priority": "-1",
         },

@@ -12,7 +12,7 @@ from contracts import anomalies, city_hourly, families, gold_daily, gold_hourly,
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.debounce import QUIET, Batch, FamilyDay, Recomputation, decide
 from lakehouse_assets.gold.jobs import DAY_CLOSES_AFTER, GOLD_DAILY
-from lakehouse_assets.gold.partitions import FIRST_DAY
+from lakehouse_assets.gold.partitions import FIRST_DAY, range_tags
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
@@ -126,8 +126,7 @@ def _requests(runs: list[Recomputation]) -> Iterator[dg.RunRequest]:
             asset_selection=[table_key(of(member)) for of in (gold_hourly, gold_daily)]
             + [table_key(of(families())) for of in (city_hourly, sensor_health, anomalies)],
             tags={
-                "dagster/asset_partition_range_start": run.first.isoformat(),
-                "dagster/asset_partition_range_end": run.last.isoformat(),
+                **range_tags(run.first, run.last),
                 # after the runs of the schedules: readers wait for the running day
                 "dagster/priority": "-1",
                 EVENTS_TAG: str(run.events),

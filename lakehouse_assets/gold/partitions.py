@@ -11,8 +11,16 @@ FIRST_DAY = "2000-01-01"
 DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone="UTC", end_offset=1)
 """One partition a day, up to and including the running one."""
 
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+"""Tags with which Dagster runs a range of partitions as one run."""
+
 MAX_DAYS_PER_RUN = 31
 """As ``./lakehouse backfill`` has it: what one Spark session computes before readers see any of it."""
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Tags of a run of the days ``first`` to ``last``."""
+    return {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
 
 
 def day_ranges(days: Iterable[date], longest: int = MAX_DAYS_PER_RUN) -> Iterator[tuple[date, date]]:

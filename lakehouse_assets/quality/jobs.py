@@ -7,6 +7,7 @@ import dagster as dg
 from contracts import quality_results
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.jobs import schedule_of_day
+from lakehouse_assets.gold.partitions import range_tags
 
 QUALITY_REPORT = dg.define_asset_job(
     "quality_report",
@@ -33,11 +34,5 @@ quality_report_schedule = schedule_of_day(
 )
 def weekly_report_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Ask for the seven days before the tick, as one run."""
-    last = context.scheduled_execution_time - timedelta(days=1)
-    first = last - timedelta(days=6)
-    return dg.RunRequest(
-        tags={
-            "dagster/asset_partition_range_start": f"{first:%Y-%m-%d}",
-            "dagster/asset_partition_range_end": f"{last:%Y-%m-%d}",
-        }
-    )
+    last = context.scheduled_execution_time.date() - timedelta(days=1)
+    return dg.RunRequest(tags=range_tags(last - timedelta(days=6), last))
