@@ -25,7 +25,7 @@ from benchmarks.gold_in_duckdb import differing_rows, gold_query, naive_events, 
 from benchmarks.processes import cpu_of_tree, cpu_seconds, used
 from contracts import Family, LakehouseError, Table, bronze_events, families, gold_hourly
 from resources.catalog import ensure_tables, open_catalog
-from resources.spark import open_session
+from resources.spark import open_interruptible_session
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -109,14 +109,12 @@ def measure_batch(settings: Settings, *, days: int, events_per_day: int, say: Sa
     """
     span = Range(FIRST_DAY, days, events_per_day)
     tally, begun = Tally(), time.monotonic()
-    session = open_session(settings, days=days)
+    session = open_interruptible_session(settings, days=days)
     started_s = time.monotonic() - begun
     say(f"Spark has started in {started_s:.1f} s")
-    try:
-        for member in families():
-            _measure_family(Bench(settings, open_catalog(settings), session, span, say), member, tally)
-    finally:
-        session.stop()
+    for member in families():
+        _measure_family(Bench(settings, open_catalog(settings), session, span, say), member, tally)
+    session.stop()
     return _report(span, tally, started_s)
 
 

@@ -66,9 +66,12 @@ def batch(
     # a termination ends the store as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     fetch_jars(toolchain, out)
-    with store_alone(home_folder() / "bench", toolchain, out) as settings:
-        os.environ["JAVA_HOME"] = str(find_java(toolchain, settings.java_home, out))
-        report = measure_batch(settings, days=days, events_per_day=events_per_day, say=out.print)
+    try:
+        with store_alone(home_folder() / "bench", toolchain, out) as settings:
+            os.environ["JAVA_HOME"] = str(find_java(toolchain, settings.java_home, out))
+            report = measure_batch(settings, days=days, events_per_day=events_per_day, say=out.print)
+    except KeyboardInterrupt as interruption:
+        raise StackError("interrupted: the store of the measurement is stopped and removed") from interruption
     _show(report, as_json=as_json)
     if not report.equal:
         raise BatchError(f"Spark and DuckDB do not agree: {', '.join(report.differing)}")

@@ -1,6 +1,9 @@
 """Spark: how a session is configured and how it reaches the Iceberg catalog."""
 
+import logging
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from contracts import LakehouseError
@@ -80,6 +83,24 @@ def open_session(settings: Settings, *, days: int = 1) -> "SparkSession":
     for name, value in spark_config(settings, days=days).items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+def open_interruptible_session(settings: Settings, *, days: int = 1) -> "SparkSession":
+    """As :func:`open_session`, for a command: Ctrl-C, and a termination, raise ``KeyboardInterrupt`` and no more.
+
+    Raises:
+        SparkSetupError: the Iceberg jars are not in the toolchain.
+    """
+    session = open_session(settings, days=days)
+    # PySpark's own handler of Ctrl-C talks to the JVM in the middle of another talk
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    return session
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    logging.disable()  # the gateway to the JVM logs how it was interrupted
+    raise KeyboardInterrupt
 
 
 def connect_catalog(session: "SparkSession", settings: Settings) -> None:

@@ -1,23 +1,19 @@
 """The command ``maintain``, ready to be registered with a Typer application."""
 
-import logging
 import os
-import signal
-from types import FrameType
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
-from pyspark.sql import SparkSession
 from rich.table import Table as ShownTable
 
 from contracts import all_tables, table
 from maintenance.run import TableMaintenance
 from maintenance.run import maintain as run_maintenance
 from resources.catalog import explained_outages, open_catalog
-from resources.spark import open_session
+from resources.spark import open_interruptible_session
 from resources.terminal import console
-from settings import Settings, load_settings
+from settings import load_settings
 from stack.errors import StackError
 from stack.toolchain.java import find_java
 
@@ -47,7 +43,7 @@ def maintain(
                 open_catalog(settings),
                 settings,
                 chosen,
-                lambda: _session(settings),
+                lambda: open_interruptible_session(settings),
                 dry_run=dry_run,
                 orphans=orphans,
                 say=status.update,
@@ -57,18 +53,6 @@ def maintain(
     console(stderr=False).print(_shown(done, dry_run=dry_run))
     if as_json:
         typer.echo(MaintenanceAnswer(tables=done).model_dump_json())
-
-
-def _session(settings: Settings) -> SparkSession:
-    session = open_session(settings)
-    # PySpark's own handler of Ctrl-C talks to the JVM in the middle of another talk
-    signal.signal(signal.SIGINT, _interrupt)
-    return session
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    logging.disable()  # the gateway to the JVM logs how it was interrupted
-    raise KeyboardInterrupt
 
 
 def _shown(done: list[TableMaintenance], *, dry_run: bool) -> ShownTable:
