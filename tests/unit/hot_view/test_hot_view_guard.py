@@ -32,7 +32,8 @@ TOPIC = TRAFFIC.hot_topic
 NOW = MINUTE = datetime.min
 """When the running test began, and the minute of it: a reading of when the file was loaded may be stale by now."""
 
-pytestmark = pytest.mark.filterwarnings("error")
+# a ResourceWarning comes when the collector meets an object, whichever test of the process left it
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 on_a_server = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
