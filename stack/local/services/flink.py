@@ -14,7 +14,7 @@ from stack.toolchain.flink_extension import extension_jar
 from stack.toolchain.jars import class_path
 
 JOB_MANAGER_MEMORY = "1024m"
-TASK_MANAGER_MEMORY = "3072m"
+TASK_MANAGER_MEMORY = "3200m"
 
 LOG4J = """rootLogger.level = {level}
 rootLogger.appenderRef.console.ref = console
@@ -109,7 +109,9 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.process.size": TASK_MANAGER_MEMORY,
         # RocksDB's; the heap holds open Parquet files
         "taskmanager.memory.managed.fraction": 0.25,
-        "taskmanager.memory.network.max": "128m",
+        # all of the buffers below; a fraction of the whole would follow the size of the heap
+        "taskmanager.memory.network.min": "256m",
+        "taskmanager.memory.network.max": "256m",
         "taskmanager.numberOfTaskSlots": slots,
         # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows
         "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError",
@@ -129,8 +131,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         # whole filters are megabytes, and each that has left the cache was read and checksummed again for one key
         "state.backend.rocksdb.memory.partitioned-index-filters": True,
         "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
-        # rows that a task can take while it closes files, without holding up the source
-        "taskmanager.network.memory.floating-buffers-per-gate": 128,
+        # rows that a task can take while it closes files, without holding up the source: the hot topic shares it
+        "taskmanager.network.memory.floating-buffers-per-gate": 1024,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
