@@ -146,8 +146,16 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object
             "send the key in the header X-API-Key, or as Authorization: Bearer",
         ),
         HTTPStatus.NOT_FOUND: (
-            "There is no such table.",
+            "There is no such table, or no such snapshot of it.",
             "there is no table 'bronze.trafic_events': did you mean bronze.traffic_events?",
+        ),
+        HTTPStatus.NOT_ACCEPTABLE: (
+            "No format is what the header Accept asks for.",
+            "Accept: 'image/png' is none of application/json, text/csv; or send format=json",
+        ),
+        HTTPStatus.CONFLICT: (
+            "The snapshot that the cursor reads was expired.",
+            "the snapshot 6218345912345678901 that this cursor reads was expired: start again without a cursor",
         ),
         HTTPStatus.UNPROCESSABLE_ENTITY: (
             "A parameter is unknown or does not fit the table; `errors` names each.",

@@ -1,38 +1,58 @@
 """From the query string to a :class:`RowQuery`, checked against the contract."""
 
 import difflib
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 
 from api.problems import InvalidParameter, InvalidParametersError
+from api.rows.cursor import Cursor, Order, decode
 from api.rows.filters import Operator, filter_parameters, parse_filter
+from api.rows.formats import Format, accepted_format
+from api.rows.pins import AsOf, parse_as_of
 from contracts import Column, Table
 
 DEFAULT_LIMIT = 100
 
-SHAPE_PARAMETERS = ("columns", "order", "limit")
+SHAPE_PARAMETERS = ("columns", "order", "limit", "as_of", "cursor", "format")
 """Parameters that filter nothing; a column of such a name is filtered as ``name__eq``."""
 
-Direction = Literal["ascending", "descending"]
+NO_ORDER: Order = ()
+
+OF_A_PAGE = ("columns", "limit", "cursor", "format")
+"""Parameters that may differ from page to page."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """Which rows and columns are wanted, in which order; ``order`` is empty where any will do."""
+    """Which rows and columns are wanted, in which order and format.
+
+    ``order`` is completed with the table's key, so that it is total; it is empty where any order will do.
+    """
 
     table: Table
     columns: tuple[str, ...]
-    order: tuple[tuple[str, Direction], ...]
+    order: Order
     limit: int
     row_filter: BooleanExpression
+    as_of: AsOf | None
+    cursor: Cursor | None
+    format: Format
+    sent: tuple[tuple[str, str], ...]
+    """The query string as it came, sorted."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for filters, order and ``as_of``: what all pages of a query have in common."""
+        return _fingerprint(self.table, self.sent)
 
 
 def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, Any, RowQuery]]:
@@ -46,6 +66,7 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
 
     async def read_query(
         request: Request,
+        *,
         columns: Annotated[
             str | None,
             Query(
@@ -58,26 +79,48 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
             Query(
                 description="Columns to sort by, separated by commas; `-column` sorts downwards. Rows without a "
                 f"value come last either way, ties go by the key ({', '.join(table.key)}). If left out, rows "
-                "come in no particular order, which is fastest",
+                "come in no particular order, which is fastest, and cannot be paged",
                 examples=[f"-{table.event_time}"],
             ),
         ] = None,
         limit: Annotated[int, Query(ge=1, le=max_rows, description="Most rows to return")] = min(
             DEFAULT_LIMIT, max_rows
         ),
+        as_of: Annotated[
+            str | None,
+            Query(
+                description="Read the table as it was: the id of a snapshot, an instant (RFC 3339), or a tag",
+                examples=["2126-03-01T08:00:00Z"],
+            ),
+        ] = None,
+        cursor: Annotated[
+            str | None,
+            Query(
+                description="`next_cursor` of the page before: the next page, from the same snapshot. Filters, "
+                "`order` and `as_of` stay as they were"
+            ),
+        ] = None,
+        format: Annotated[
+            Format | None, Query(description="Overrides the header Accept", examples=["json"])
+        ] = None,
     ) -> RowQuery:
         errors: list[InvalidParameter] = []
-        sent = request.query_params.multi_items()
+        sent = sorted(request.query_params.multi_items())
         _refuse_repeated([name for name, _ in sent], errors)
         filtering = [(name, text) for name, text in sent if name not in SHAPE_PARAMETERS]
         expressions = _filters(filters, filtering, errors)
         everything: BooleanExpression = AlwaysTrue()
+        total_order = _attempt(errors, "order", lambda: _total_order(table, order), NO_ORDER)
         query = RowQuery(
             table=table,
             columns=_attempt(errors, "columns", lambda: _columns(table, columns), ()),
-            order=_attempt(errors, "order", lambda: _order(table, order), ()),
+            order=total_order,
             limit=limit,
             row_filter=reduce(And, expressions, everything),
+            as_of=None if as_of is None else _attempt(errors, "as_of", lambda: parse_as_of(as_of), None),
+            cursor=_attempt(errors, "cursor", lambda: _cursor(table, total_order, cursor, sent), None),
+            format=accepted_format(request.headers.get("Accept")) if format is None else format,
+            sent=tuple(sent),
         )
         if errors:
             raise InvalidParametersError(errors)
@@ -119,15 +162,30 @@ def _columns(table: Table, text: str | None) -> tuple[str, ...]:
     return _unique([_known(table, name) for name in text.split(",")])
 
 
-def _order(table: Table, text: str | None) -> tuple[tuple[str, Direction], ...]:
+def _total_order(table: Table, text: str | None) -> Order:
+    """The order that is asked for, completed with the key: the same query always gives the same rows."""
     if text is None:
         return ()
     terms = text.split(",")
     names = _unique([_known(table, term.removeprefix("-")) for term in terms])
-    return tuple(
+    asked: Order = tuple(
         (name, "descending" if term.startswith("-") else "ascending")
         for name, term in zip(names, terms, strict=True)
     )
+    return (*asked, *((name, "ascending") for name in table.key if name not in names))
+
+
+def _cursor(table: Table, order: Order, text: str | None, sent: list[tuple[str, str]]) -> Cursor | None:
+    if text is None:
+        return None
+    if not order:
+        raise ValueError("it goes with the order of the page before: send that as well")
+    return decode(text, [table.column(name).type for name, _ in order], _fingerprint(table, sent))
+
+
+def _fingerprint(table: Table, sent: Iterable[tuple[str, str]]) -> str:
+    common = [f"{name}={text}" for name, text in sent if name not in OF_A_PAGE]
+    return hashlib.sha256("\0".join((table.identifier, *common)).encode(errors="replace")).hexdigest()[:16]
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:

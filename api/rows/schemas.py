@@ -29,9 +29,15 @@ class RowsAnswer(BaseModel):
         description="Iceberg snapshot of the rows, a 64-bit number as text; null while nothing was written"
     )
     committed_at: datetime | None = Field(description="When that snapshot was committed")
+    watermark: datetime | None = Field(
+        description="Up to where the stream that wrote the snapshot had seen event time; null for batch tables"
+    )
     columns: list[str] = Field(description="Columns of each row, in order")
     row_count: int = Field(description="Number of rows in this answer")
     has_more: bool = Field(description="Whether more rows match than `limit` let through")
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page; null without `order`, and on the last page"
+    )
     rows: list[Any]
 
 
@@ -49,9 +55,11 @@ def rows_model(table: Table) -> type[RowsAnswer]:
         "table": table.identifier,
         "snapshot_id": "6218345912345678901",
         "committed_at": _instant(EXAMPLE_TIME + timedelta(minutes=1)),
+        "watermark": _instant(EXAMPLE_TIME),
         "columns": [column.name for column in table.columns],
         "row_count": 1,
         "has_more": True,
+        "next_cursor": "WzEsNjIxODM0NTkxMjM0NTY3ODkwMSwiYjdlIixbXV0",
         "rows": [example_row(table)],
     }
     answer = create_model(

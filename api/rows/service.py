@@ -1,22 +1,25 @@
 """Reads rows: the filter and the columns go down to the data files, an order becomes a running top-k."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import And
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import NestedField, PrimitiveType
 
 from api.catalog import TableBehindContractError
-from api.rows.dependencies import Direction, RowQuery
-from api.tables.service import snapshot_info
-
-Order = tuple[tuple[str, Direction], ...]
+from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_of
+from api.rows.dependencies import RowQuery
+from api.rows.formats import Format
+from api.rows.writers import WRITERS, json_bytes, without_zones
+from resources.snapshots import committed_at, watermark_of
 
 GROUP_FILES = 8
 GROUP_BYTES = 32 * 2**20
@@ -24,30 +27,50 @@ GROUP_BYTES = 32 * 2**20
 the group is what bounds memory, and eight files hide most of the object store's latency."""
 
 
-def read_rows(table: IcebergTable, query: RowQuery) -> bytes:
-    """Return the JSON answer to ``query``; blocks.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of one snapshot, in the format that was asked for; without ``next_cursor`` there is no further page."""
+
+    body: bytes
+    has_more: bool
+    next_cursor: str | None
+
+
+def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> Page:
+    """Answer ``query`` from ``snapshot``; blocks.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
         OSError: the object store does not answer.
     """
-    rows = matching_rows(table, query)
-    returned = rows.select(query.columns).slice(0, query.limit)
-    snapshot = snapshot_info(table)
+    rows = matching_rows(table, snapshot, query)
+    has_more = rows.num_rows > query.limit
+    page = rows.slice(0, query.limit)
+    next_cursor = None
+    if has_more and query.order and snapshot is not None:
+        last = tuple(value_of(page[name][-1]) for name, _ in query.order)
+        next_cursor = encode(Cursor(snapshot.snapshot_id, query.fingerprint, last))
+    returned = page.select(query.columns)
+    if query.format is not Format.JSON:
+        return Page(WRITERS[query.format](returned), has_more, next_cursor)
     answer = {
         "table": query.table.identifier,
-        "snapshot_id": snapshot.snapshot_id,
-        "committed_at": snapshot.committed_at,
+        "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
+        "committed_at": None if snapshot is None else committed_at(snapshot),
+        "watermark": None if snapshot is None else watermark_of(snapshot),
         "columns": query.columns,
         "row_count": returned.num_rows,
-        "has_more": rows.num_rows > query.limit,
-        "rows": _without_zones(returned).to_pylist(),
+        "has_more": has_more,
+        "next_cursor": next_cursor,
+        "rows": without_zones(returned).to_pylist(),
     }
-    return orjson.dumps(answer, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
+    return Page(json_bytes(answer), has_more, next_cursor)
 
 
-def matching_rows(table: IcebergTable, query: RowQuery) -> pa.Table:
+def matching_rows(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> pa.Table:
     """Return the rows of ``query`` and one more if there is one, in order, with at least its columns.
+
+    The schema is today's whatever the snapshot: files from before a column was added have nulls in it.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
@@ -56,24 +79,19 @@ def matching_rows(table: IcebergTable, query: RowQuery) -> pa.Table:
     schema = table.schema()
     if missing := [column.name for column in query.table.columns if column.name not in schema.column_names]:
         raise TableBehindContractError(query.table.identifier, missing)
-    order = _total_order(query)
-    needed = dict.fromkeys((*query.columns, *(name for name, _ in order)))
-    scan = table.scan(row_filter=query.row_filter, selected_fields=tuple(needed))
-    tasks = list(scan.plan_files())
+    needed = dict.fromkeys((*query.columns, *(name for name, _ in query.order)))
+    row_filter = query.row_filter
+    if query.cursor is not None:
+        types = {column.name: column.type for column in query.table.columns}
+        row_filter = And(row_filter, rows_after(query.order, query.cursor.after, types))
+    scan = table.scan(row_filter=row_filter, snapshot_id=None if snapshot is None else snapshot.snapshot_id)
+    tasks = list(scan.plan_files()) if snapshot is not None else []
     wanted = query.limit + 1
-    if not order:
-        reader = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter, limit=wanted)
-        return _any_rows(reader, tasks, wanted)
-    reader = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter)
-    return _first_rows(reader, tasks, order, schema.find_field(order[0][0]), wanted)
-
-
-def _total_order(query: RowQuery) -> Order:
-    """Complete the order with the table's key, so that the same query always gives the same rows."""
+    projection = schema.select(*needed)
     if not query.order:
-        return ()
-    named = {name for name, _ in query.order}
-    return (*query.order, *((name, "ascending") for name in query.table.key if name not in named))
+        return _any_rows(ArrowScan(table.metadata, table.io, projection, row_filter, limit=wanted), tasks, wanted)
+    reader = ArrowScan(table.metadata, table.io, projection, row_filter)
+    return _first_rows(reader, tasks, query.order, schema.find_field(query.order[0][0]), wanted)
 
 
 def _any_rows(reader: ArrowScan, tasks: Iterable[FileScanTask], wanted: int) -> pa.Table:
@@ -143,15 +161,3 @@ def _groups(tasks: Iterable[FileScanTask]) -> Iterator[Sequence[FileScanTask]]:
 def _joined(rows: pa.Table, more: pa.Table) -> pa.Table:
     # files of different writers hold text with 32 or 64-bit offsets
     return pa.concat_tables([rows, more], promote_options="permissive")
-
-
-def _without_zones(rows: pa.Table) -> pa.Table:
-    """Drop the zone, which is UTC, from timestamps: Python's zone-aware ones cost twice as much to make."""
-    return rows.cast(
-        pa.schema(
-            [
-                pa.field(field.name, pa.timestamp("us")) if pa.types.is_timestamp(field.type) else field
-                for field in rows.schema
-            ]
-        )
-    )

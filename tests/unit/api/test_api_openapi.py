@@ -118,6 +118,8 @@ def test_every_documented_parameter_works_with_its_example(
 ) -> None:
     path = f"/v1/tables/{table.identifier}/rows"
     for parameter in document["paths"][path]["get"]["parameters"]:
+        if parameter["name"] == "cursor":
+            continue  # comes from an answer, never from a document
         if parameter["name"] == "filters":
             sent = parameter["example"]
             assert sent.keys() <= parameter["schema"]["properties"].keys()
