@@ -1,22 +1,19 @@
 """From the query string to a :class:`RowQuery`, checked against the contract."""
 
-import difflib
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from functools import partial, reduce
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Query, Request
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
+from pyiceberg.expressions import BooleanExpression
 
 from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.cursor import Cursor, Order, decode
-from api.rows.filters import Operator, filter_parameters, parse_filter
 from api.rows.formats import Format, accepted_format
 from api.rows.pins import AsOf, parse_as_of
-from contracts import Column, Table
+from api.rows.query_string import attempt, known_column, read_filters, table_filters, unique
+from contracts import Table
 
 DEFAULT_LIMIT = 100
 
@@ -27,8 +24,6 @@ NO_ORDER: Order = ()
 
 OF_A_PAGE = ("columns", "limit", "cursor", "format")
 """Parameters that may differ from page to page."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +45,11 @@ class RowQuery:
     """The query string as it came, sorted."""
 
     @property
+    def pinned_to(self) -> int | None:
+        """The snapshot of the page before, if there is one."""
+        return None if self.cursor is None else self.cursor.snapshot_id
+
+    @property
     def fingerprint(self) -> str:
         """Stands for filters, order and ``as_of``: what all pages of a query have in common."""
         return _fingerprint(self.table, self.sent)
@@ -60,8 +60,7 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
 
     The dependency raises :class:`api.problems.InvalidParametersError` with all that is wrong at once.
     """
-    time = table.column(table.event_time)
-    filters = {**filter_parameters(table), "from": (time, Operator.GE), "to": (time, Operator.LT)}
+    filters = table_filters(table)
     shown = tuple(dict.fromkeys((*table.key, table.event_time)))
 
     async def read_query(
@@ -106,19 +105,16 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
     ) -> RowQuery:
         errors: list[InvalidParameter] = []
         sent = sorted(request.query_params.multi_items())
-        _refuse_repeated([name for name, _ in sent], errors)
-        filtering = [(name, text) for name, text in sent if name not in SHAPE_PARAMETERS]
-        expressions = _filters(filters, filtering, errors)
-        everything: BooleanExpression = AlwaysTrue()
-        total_order = _attempt(errors, "order", lambda: _total_order(table, order), NO_ORDER)
+        row_filter = read_filters(filters, sent, SHAPE_PARAMETERS, errors)
+        total_order = attempt(errors, "order", lambda: _total_order(table, order), NO_ORDER)
         query = RowQuery(
             table=table,
-            columns=_attempt(errors, "columns", lambda: _columns(table, columns), ()),
+            columns=attempt(errors, "columns", lambda: _columns(table, columns), ()),
             order=total_order,
             limit=limit,
-            row_filter=reduce(And, expressions, everything),
-            as_of=None if as_of is None else _attempt(errors, "as_of", lambda: parse_as_of(as_of), None),
-            cursor=_attempt(errors, "cursor", lambda: _cursor(table, total_order, cursor, sent), None),
+            row_filter=row_filter,
+            as_of=None if as_of is None else attempt(errors, "as_of", lambda: parse_as_of(as_of), None),
+            cursor=attempt(errors, "cursor", lambda: _cursor(table, total_order, cursor, sent), None),
             format=accepted_format(request.headers.get("Accept")) if format is None else format,
             sent=tuple(sent),
         )
@@ -129,37 +125,10 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
     return read_query
 
 
-def _attempt(errors: list[InvalidParameter], parameter: str, read: Callable[[], T], otherwise: T) -> T:
-    try:
-        return read()
-    except ValueError as error:
-        errors.append(InvalidParameter(parameter=parameter, detail=str(error)))
-        return otherwise
-
-
-def _refuse_repeated(names: list[str], errors: list[InvalidParameter]) -> None:
-    for name, times in Counter(names).items():
-        if times > 1:
-            column = name.partition("__")[0]
-            errors.append(
-                InvalidParameter(
-                    parameter=name[:80],
-                    detail=f"given {times} times: for any of several values use {column[:80]}__in=a,b",
-                )
-            )
-
-
-def _known(table: Table, name: str) -> str:
-    names = [column.name for column in table.columns]
-    if name not in names:
-        raise ValueError(f"{table.identifier} has no column {name[:80]!r}: choose from {', '.join(names)}")
-    return name
-
-
 def _columns(table: Table, text: str | None) -> tuple[str, ...]:
     if text is None:
         return tuple(column.name for column in table.columns)
-    return _unique([_known(table, name) for name in text.split(",")])
+    return unique([known_column(table, name) for name in text.split(",")])
 
 
 def _total_order(table: Table, text: str | None) -> Order:
@@ -167,7 +136,7 @@ def _total_order(table: Table, text: str | None) -> Order:
     if text is None:
         return ()
     terms = text.split(",")
-    names = _unique([_known(table, term.removeprefix("-")) for term in terms])
+    names = unique([known_column(table, term.removeprefix("-")) for term in terms])
     asked: Order = tuple(
         (name, "descending" if term.startswith("-") else "ascending")
         for name, term in zip(names, terms, strict=True)
@@ -186,34 +155,3 @@ def _cursor(table: Table, order: Order, text: str | None, sent: list[tuple[str, 
 def _fingerprint(table: Table, sent: Iterable[tuple[str, str]]) -> str:
     common = [f"{name}={text}" for name, text in sent if name not in OF_A_PAGE]
     return hashlib.sha256("\0".join((table.identifier, *common)).encode(errors="replace")).hexdigest()[:16]
-
-
-def _unique(names: list[str]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
-        raise ValueError("a column is named twice")
-    return tuple(names)
-
-
-def _filters(
-    known: Mapping[str, tuple[Column, Operator]], sent: list[tuple[str, str]], errors: list[InvalidParameter]
-) -> list[BooleanExpression]:
-    expressions: list[BooleanExpression] = []
-    for name, text in sent:
-        if name not in known:
-            errors.append(InvalidParameter(parameter=name[:80], detail=_unknown_parameter(name, known)))
-            continue
-        column, operator = known[name]
-        expression = _attempt(errors, name, partial(parse_filter, column, operator, text), None)
-        if expression is not None:
-            expressions.append(expression)
-    return expressions
-
-
-def _unknown_parameter(name: str, known: Mapping[str, tuple[Column, Operator]]) -> str:
-    near = difflib.get_close_matches(name, [*SHAPE_PARAMETERS, *known], n=3)
-    hint = f"did you mean {', '.join(near)}? " if near else ""
-    columns = ", ".join(dict.fromkeys(column.name for column, _ in known.values()))
-    return (
-        f"unknown parameter: {hint}Allowed are {', '.join(SHAPE_PARAMETERS)}, and a column, alone or with "
-        f"__{', __'.join(Operator)}; columns are {columns}"
-    )

@@ -1,9 +1,7 @@
 """Routes for rows: one per table, so that each has its own parameters and model."""
 
-import hashlib
 from collections.abc import Iterable
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,26 +9,18 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
 from api.catalog import CatalogReader, Reader
-from api.problems import problem_responses
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, headers_of, not_modified
 from api.rows.dependencies import RowQuery, row_query
-from api.rows.formats import MEDIA_TYPES, Format
+from api.rows.formats import MEDIA_TYPES
 from api.rows.parameters import filter_documentation
 from api.rows.pins import snapshot_of
 from api.rows.schemas import rows_model
 from api.security import RequiresKey
 from api.tables.dependencies import ServedTable
 from contracts import Table
-from resources.snapshots import watermark_of
 
 if TYPE_CHECKING:
     from api.rows.service import Page
-
-_OTHER_MEDIA_TYPES = [MEDIA_TYPES[each] for each in Format if each is not Format.JSON]
-
-REVALIDATE = "private, no-cache"
-"""Of what another commit may change, closed partitions too: late events and backfills reach those."""
-FOR_EVER = "private, max-age=86400, immutable"
-"""Of a snapshot by its id, which never changes; a day, as maintenance may expire it."""
 
 
 def rows_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
@@ -67,50 +57,22 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         "while the table has no new snapshot.",
         response_model=rows_model(table),
         response_description="The rows, all from one snapshot",
-        responses={
-            200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in _OTHER_MEDIA_TYPES}},
-            **problem_responses(
-                HTTPStatus.UNAUTHORIZED,
-                HTTPStatus.NOT_FOUND,
-                HTTPStatus.NOT_ACCEPTABLE,
-                HTTPStatus.CONFLICT,
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                HTTPStatus.SERVICE_UNAVAILABLE,
-            ),
-        },
+        responses={200: {"content": OTHER_FORMATS}, **PROBLEMS},
         openapi_extra={"parameters": filter_documentation(table)},
     )
 
 
-async def _answer(reader: CatalogReader, query: RowQuery, known: str | None) -> Response:
+async def _answer(reader: CatalogReader, query: RowQuery, if_none_match: str | None) -> Response:
     table = await reader.table(query.table.identifier)
-    snapshot = snapshot_of(table, query.as_of, None if query.cursor is None else query.cursor.snapshot_id)
-    headers = _headers(snapshot, query)
-    if known is not None and headers["ETag"] in {each.strip().removeprefix("W/") for each in known.split(",")}:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    snapshot = snapshot_of(table, query.as_of, query.pinned_to)
+    headers = headers_of(snapshot, query, "rows")
+    if (known := not_modified(headers, if_none_match)) is not None:
+        return known
     page = await reader.read(partial(_read, table, snapshot, query))
     headers["Lakehouse-Has-More"] = str(page.has_more).lower()
     if page.next_cursor is not None:
         headers["Lakehouse-Next-Cursor"] = page.next_cursor
     return Response(page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
-
-
-def _headers(snapshot: Snapshot | None, query: RowQuery) -> dict[str, str]:
-    """What is known of the answer before anything is read."""
-    snapshot_id = "none" if snapshot is None else str(snapshot.snapshot_id)
-    parts = (query.table.identifier, snapshot_id, query.format, *query.columns, *map("=".join, query.sent))
-    tag = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:32]
-    pinned = query.cursor is not None or (query.as_of is not None and query.as_of.snapshot_id is not None)
-    headers = {
-        "ETag": f'"{tag}"',
-        "Cache-Control": FOR_EVER if pinned else REVALIDATE,
-        "Vary": "Accept, X-API-Key, Authorization",
-        "Lakehouse-Snapshot-Id": snapshot_id,
-    }
-    watermark = None if snapshot is None else watermark_of(snapshot)
-    if watermark is not None:
-        headers["Lakehouse-Watermark"] = watermark.isoformat().replace("+00:00", "Z")
-    return headers
 
 
 def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> "Page":

@@ -1,0 +1,81 @@
+"""Answers read from one snapshot: headers that say which, and 304 where the client has the answer already."""
+
+import hashlib
+from http import HTTPStatus
+from typing import Protocol
+
+from fastapi import Response
+from pyiceberg.table.snapshots import Snapshot
+
+from api.problems import problem_responses
+from api.rows.formats import MEDIA_TYPES, Format
+from api.rows.pins import AsOf
+from contracts import Table
+from resources.snapshots import watermark_of
+
+REVALIDATE = "private, no-cache"
+"""Of what another commit may change, closed partitions too: late events and backfills reach those."""
+FOR_EVER = "private, max-age=86400, immutable"
+"""Of a snapshot by its id, which never changes; a day, as maintenance may expire it."""
+
+PROBLEMS = problem_responses(
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.NOT_ACCEPTABLE,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+OTHER_FORMATS = {MEDIA_TYPES[each]: {"schema": {"type": "string"}} for each in Format if each is not Format.JSON}
+"""For OpenAPI, where FastAPI says what JSON there is."""
+
+
+class Query(Protocol):
+    """What an answer depends on besides the snapshot."""
+
+    @property
+    def table(self) -> Table:
+        """The table that is read."""
+
+    @property
+    def as_of(self) -> AsOf | None:
+        """Which of its snapshots."""
+
+    @property
+    def pinned_to(self) -> int | None:
+        """The snapshot of the page before."""
+
+    @property
+    def format(self) -> Format:
+        """How the answer is written."""
+
+    @property
+    def sent(self) -> tuple[tuple[str, str], ...]:
+        """The query string, sorted."""
+
+
+def headers_of(snapshot: Snapshot | None, query: Query, kind: str) -> dict[str, str]:
+    """What is known of an answer of some ``kind`` before anything is read, its ``ETag`` above all."""
+    snapshot_id = "none" if snapshot is None else str(snapshot.snapshot_id)
+    columns = [column.name for column in query.table.columns]
+    parts = (kind, query.table.identifier, snapshot_id, query.format, *columns, *map("=".join, query.sent))
+    tag = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:32]
+    pinned = query.pinned_to is not None or (query.as_of is not None and query.as_of.snapshot_id is not None)
+    headers = {
+        "ETag": f'"{tag}"',
+        "Cache-Control": FOR_EVER if pinned else REVALIDATE,
+        "Vary": "Accept, X-API-Key, Authorization",
+        "Lakehouse-Snapshot-Id": snapshot_id,
+    }
+    watermark = None if snapshot is None else watermark_of(snapshot)
+    if watermark is not None:
+        headers["Lakehouse-Watermark"] = watermark.isoformat().replace("+00:00", "Z")
+    return headers
+
+
+def not_modified(headers: dict[str, str], if_none_match: str | None) -> Response | None:
+    """The answer 304 if the client has this one (RFC 9110, section 13.1.2: the comparison is weak)."""
+    known = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    if headers["ETag"] in known or "*" in known:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return None
