@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog
 
+from api.aggregates.router import aggregates_router
 from api.catalog import CatalogReader
 from api.health.router import router as health_router
 from api.latest.changes import ChangeFeed
@@ -29,8 +30,9 @@ Tables of the city's sensors (traffic, weather, energy), read from the Iceberg c
 
 * **Key.** Everything under `/v1` needs the key of this installation, as header `X-API-Key` or as
   `Authorization: Bearer`. A local installation keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`).
-* **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table
-  and `GET /v1/tables/{namespace}.{table}/rows` reads it.
+* **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table,
+  `GET /v1/tables/{namespace}.{table}/rows` reads it, and `/aggregate` in place of `/rows` counts, sums and
+  averages.
 * **Quality.** `GET /v1/quality` says what the checks of each table found, `GET /v1/quality/report` shows it.
 * **Live values.** `GET /v1/{family}/sensors/{sensor_id}/latest` is the newest reading of a sensor,
   `GET /v1/{family}/latest` that of all, and `GET /v1/{family}/stream` sends each change as it comes.
@@ -75,6 +77,7 @@ def create_app(
     handle_problems(app)
     app.include_router(tables_router)
     app.include_router(rows_router(served, max_rows=configured.api_max_rows))
+    app.include_router(aggregates_router(served, max_rows=configured.api_max_rows))
     app.include_router(quality_router)
     app.include_router(health_router)
     # last: what is neither /v1/tables nor /v1/quality is a family

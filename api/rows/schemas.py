@@ -21,8 +21,8 @@ PYTHON_TYPES: dict[ColumnType, type] = {
 EXAMPLE_TIME = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
 
-class RowsAnswer(BaseModel):
-    """Rows of a table, all from one snapshot."""
+class SnapshotAnswer(BaseModel):
+    """What is read of a table, all from one snapshot."""
 
     table: str = Field(description="`namespace.table`")
     snapshot_id: str | None = Field(
@@ -34,7 +34,12 @@ class RowsAnswer(BaseModel):
     )
     columns: list[str] = Field(description="Columns of each row, in order")
     row_count: int = Field(description="Number of rows in this answer")
-    has_more: bool = Field(description="Whether more rows match than `limit` let through")
+    has_more: bool = Field(description="Whether there are more than `limit` let through")
+
+
+class RowsAnswer(SnapshotAnswer):
+    """Rows of a table."""
+
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the next page; null without `order`, and on the last page"
     )

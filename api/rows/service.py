@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import And
 from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
@@ -19,6 +20,7 @@ from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_
 from api.rows.dependencies import RowQuery
 from api.rows.formats import Format
 from api.rows.writers import WRITERS, json_bytes, without_zones
+from contracts import Table
 from resources.snapshots import committed_at, watermark_of
 
 GROUP_FILES = 8
@@ -53,18 +55,22 @@ def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -
     returned = page.select(query.columns)
     if query.format is not Format.JSON:
         return Page(WRITERS[query.format](returned), has_more, next_cursor)
-    answer = {
-        "table": query.table.identifier,
+    answer = envelope(query.table, snapshot, returned, has_more=has_more) | {"next_cursor": next_cursor}
+    return Page(json_bytes(answer), has_more, next_cursor)
+
+
+def envelope(declared: Table, snapshot: Snapshot | None, rows: pa.Table, *, has_more: bool) -> dict[str, Any]:
+    """The answer in JSON, before it is written."""
+    return {
+        "table": declared.identifier,
         "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
         "committed_at": None if snapshot is None else committed_at(snapshot),
         "watermark": None if snapshot is None else watermark_of(snapshot),
-        "columns": query.columns,
-        "row_count": returned.num_rows,
+        "columns": rows.column_names,
+        "row_count": rows.num_rows,
         "has_more": has_more,
-        "next_cursor": next_cursor,
-        "rows": without_zones(returned).to_pylist(),
+        "rows": without_zones(rows).to_pylist(),
     }
-    return Page(json_bytes(answer), has_more, next_cursor)
 
 
 def matching_rows(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> pa.Table:
@@ -76,9 +82,7 @@ def matching_rows(table: IcebergTable, snapshot: Snapshot | None, query: RowQuer
         TableBehindContractError: the table lacks a column that the contract has.
         OSError: the object store does not answer.
     """
-    schema = table.schema()
-    if missing := [column.name for column in query.table.columns if column.name not in schema.column_names]:
-        raise TableBehindContractError(query.table.identifier, missing)
+    schema = contract_schema(table, query.table)
     needed = dict.fromkeys((*query.columns, *(name for name, _ in query.order)))
     row_filter = query.row_filter
     if query.cursor is not None:
@@ -94,9 +98,21 @@ def matching_rows(table: IcebergTable, snapshot: Snapshot | None, query: RowQuer
     return _first_rows(reader, tasks, query.order, schema.find_field(query.order[0][0]), wanted)
 
 
+def contract_schema(table: IcebergTable, declared: Table) -> Schema:
+    """Today's schema of ``table``.
+
+    Raises:
+        TableBehindContractError: it lacks a column that the contract has.
+    """
+    schema = table.schema()
+    if missing := [column.name for column in declared.columns if column.name not in schema.column_names]:
+        raise TableBehindContractError(declared.identifier, missing)
+    return schema
+
+
 def _any_rows(reader: ArrowScan, tasks: Iterable[FileScanTask], wanted: int) -> pa.Table:
     rows = reader.to_table([])
-    for group in _groups(tasks):
+    for group in file_groups(tasks):
         rows = _joined(rows, reader.to_table(group))
         if rows.num_rows >= wanted:
             break
@@ -112,7 +128,7 @@ def _first_rows(
     """
     name, direction = order[0]
     rows = reader.to_table([])
-    for group in _groups(_best_first(tasks, leading, direction)):
+    for group in file_groups(_best_first(tasks, leading, direction)):
         if rows.num_rows == wanted and _all_after(rows[name][-1], _best(group[0], leading, direction), direction):
             break
         candidates = _joined(rows, reader.to_table(group))
@@ -145,7 +161,8 @@ def _all_after(last: pa.Scalar, best: Any, direction: Direction) -> bool:  # noq
     return bool(best < value if direction == "descending" else best > value)
 
 
-def _groups(tasks: Iterable[FileScanTask]) -> Iterator[Sequence[FileScanTask]]:
+def file_groups(tasks: Iterable[FileScanTask]) -> Iterator[Sequence[FileScanTask]]:
+    """Files that are read at once: at most ``GROUP_FILES`` of them, of ``GROUP_BYTES`` together."""
     group: list[FileScanTask] = []
     size = 0
     for task in tasks:

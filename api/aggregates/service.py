@@ -1,0 +1,101 @@
+"""Aggregates rows as they are read: PyIceberg prunes files and columns, DuckDB keeps only the groups."""
+
+from collections.abc import Iterator
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
+
+from api.aggregates.dependencies import AggregateQuery
+from api.problems import InvalidParameter, InvalidParametersError
+from api.rows.formats import Format
+from api.rows.service import contract_schema, envelope, file_groups
+from api.rows.writers import WRITERS, json_bytes, without_zones
+
+BUCKET = "bucket"
+"""Column of the answer that says when the bucket of time begins."""
+MEMORY_LIMIT = "512MB"
+
+
+class TooManyGroupsError(InvalidParametersError):
+    """The groups do not fit into the memory that one query may take."""
+
+    def __init__(self) -> None:
+        detail = f"there are more groups than fit into {MEMORY_LIMIT}: group by fewer columns or filter the rows"
+        super().__init__([InvalidParameter(parameter="group_by", detail=detail)])
+
+
+class SumTooLargeError(InvalidParametersError):
+    """A sum of whole numbers does not fit into 64 bits."""
+
+    def __init__(self) -> None:
+        detail = "a sum does not fit into 64 bits: filter the rows, or take avg and count"
+        super().__init__([InvalidParameter(parameter="measures", detail=detail)])
+
+
+def read_aggregates(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> tuple[bytes, bool]:
+    """Answer ``query`` from ``snapshot``, and say whether there are more groups than its limit; blocks.
+
+    Raises:
+        TableBehindContractError: the table lacks a column that the contract has.
+        TooManyGroupsError: the groups do not fit into memory.
+        SumTooLargeError: a sum does not fit into 64 bits.
+        OSError: the object store does not answer.
+    """
+    groups = _aggregate(_rows(table, snapshot, query), query)
+    has_more = groups.num_rows > query.limit
+    returned = groups.slice(0, query.limit)
+    if query.format is not Format.JSON:
+        return WRITERS[query.format](returned), has_more
+    return json_bytes(envelope(query.table, snapshot, returned, has_more=has_more)), has_more
+
+
+def _rows(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> pa.RecordBatchReader:
+    """The columns that ``query`` needs of the rows that it is about, a few files at a time."""
+    schema = contract_schema(table, query.table)
+    measured = [measure.column for measure in query.measures if measure.column is not None]
+    projection = schema.select(*dict.fromkeys((*query.group_by, query.table.event_time, *measured)))
+    types = without_zones(schema_to_pyarrow(projection, include_field_ids=False).empty_table()).schema
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        if snapshot is None:
+            return
+        scan = table.scan(row_filter=query.row_filter, snapshot_id=snapshot.snapshot_id)
+        reader = ArrowScan(table.metadata, table.io, projection, query.row_filter)
+        for group in file_groups(scan.plan_files()):
+            # files of different writers hold text with 32 or 64-bit offsets
+            yield from reader.to_table(group).cast(types).to_batches()
+
+    return pa.RecordBatchReader.from_batches(types, batches())
+
+
+def _aggregate(rows: pa.RecordBatchReader, query: AggregateQuery) -> pa.Table:
+    groups = [f'"{name}"' for name in query.group_by]
+    if query.time_bucket is not None:
+        width = int(query.time_bucket.total_seconds())
+        groups.insert(0, f'time_bucket(INTERVAL {width} SECONDS, "{query.table.event_time}") AS "{BUCKET}"')
+    measures = [f'{measure.sql} AS "{measure.name}"' for measure in query.measures]
+    positions = ", ".join(str(position + 1) for position in range(len(groups)))
+    grouped = f"GROUP BY {positions} ORDER BY {positions}" if groups else ""
+    # every name comes from the contract, and every number from a parser: nothing of the request is in here
+    sql = f"SELECT {', '.join([*groups, *measures])} FROM rows {grouped} LIMIT {query.limit + 1}"  # noqa: S608
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 1}) as connection:
+        connection.register("rows", rows)
+        try:
+            found: pa.Table = connection.sql(sql).to_arrow_table()
+        except duckdb.OutOfMemoryException as error:
+            raise TooManyGroupsError from error
+        except duckdb.ConversionException as error:
+            raise SumTooLargeError from error
+    return _in_utc(found)
+
+
+def _in_utc(rows: pa.Table) -> pa.Table:
+    """Give back the zone that went so that DuckDB need not know about any."""
+    for position, field in enumerate(rows.schema):
+        if pa.types.is_timestamp(field.type):
+            column = rows[position].cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
+            rows = rows.set_column(position, field.name, column)
+    return rows
