@@ -9,6 +9,7 @@ import dagster as dg
 from contracts import Table, Writer
 from lakehouse_assets.check_results import CHECK_NAME, VOLUME_CHECK
 from lakehouse_assets.describe import table_key, table_spec
+from lakehouse_assets.gold.missing import require_upstream_days
 from lakehouse_assets.gold.partitions import DAILY
 from lakehouse_assets.gold.query import windows_recipe
 from lakehouse_assets.gold.recipe import SAME_DAY, Input, Recipe
@@ -63,6 +64,7 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
         window = context.partition_time_window
         start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
         catalog = context.resources.catalog
+        require_upstream_days(catalog, recipe, start, end)
         branch = begin_branch(catalog, declared, context.run.run_id)
         result = recompute(
             context.resources.spark.spark_session,

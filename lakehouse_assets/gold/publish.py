@@ -8,6 +8,8 @@ from pyiceberg.catalog import Catalog
 
 from contracts import Table
 from lakehouse_assets.check_results import check_result
+from lakehouse_assets.gold.plausible import days_of_bad_rows
+from lakehouse_assets.gold.recipe import time_filter
 from lakehouse_assets.gold.volume import volume_result
 from resources.branches import KEPT, branch_head, create_branch, publish
 from resources.quality import validate
@@ -27,28 +29,37 @@ def audit_and_publish(
 ) -> Iterator[dg.AssetCheckResult]:
     """Check the rows of ``[start, end)`` on the branch, and publish it unless what they lack is critical.
 
-    Where days are ``steady``, a warning says which of them have far more or fewer rows than those around them.
+    A row out of range is published with a warning, a day that has no other rows is not. Where days are
+    ``steady``, a warning says which of them have far more or fewer rows than those around them.
 
     Raises:
         dg.Failure: it is; the branch stays to be looked at.
         BranchError: another run has published since the branch began; the branch stays.
     """
     table = catalog.load_table(declared.identifier)
-    time = declared.event_time
     head, last = branch_head(table, branch), end - timedelta(days=1)
-    rows = table.scan(
-        f"{time} >= '{start.isoformat()}' and {time} < '{end.isoformat()}'", snapshot_id=head.snapshot_id
-    ).to_arrow()
+    rows = table.scan(time_filter(declared.event_time, start, end), snapshot_id=head.snapshot_id).to_arrow()
     report = validate(declared, rows)
     yield check_result(report, f"{start:%Y-%m-%d} to {last:%Y-%m-%d}")
     if steady:
         yield volume_result(table, head, start.date(), last.date())
     if report.critical:
         failed = sorted({f"{f.expectation}({f.columns})" for f in report.findings if f.critical and not f.passed})
-        raise dg.Failure(
-            f"{declared.identifier} is not published: {', '.join(failed)}. Readers keep what they had. The rows "
-            f"stay on branch {branch} for {KEPT.days} days; to publish them as they are: "
-            f"./lakehouse publish {declared.identifier} --branch {branch}",
-            allow_retries=False,
+        raise _refused(declared, branch, ", ".join(failed))
+    if days := days_of_bad_rows(declared, rows):
+        raise _refused(
+            declared,
+            branch,
+            f"no row of {', '.join(map(str, days))} is within the valid ranges: if the sensors changed a unit, "
+            "correct it at the source, else the range in the contract",
         )
     publish(table, branch)
+
+
+def _refused(declared: Table, branch: str, why: str) -> dg.Failure:
+    return dg.Failure(
+        f"{declared.identifier} is not published: {why}. Readers keep what they had. The rows "
+        f"stay on branch {branch} for {KEPT.days} days; to publish them as they are: "
+        f"./lakehouse publish {declared.identifier} --branch {branch}",
+        allow_retries=False,
+    )

@@ -55,6 +55,11 @@ def time_range(column: str, start: datetime, end: datetime) -> str:
     return f"{column} >= {timestamp(start)} AND {column} < {timestamp(end)}"
 
 
+def time_filter(column: str, start: datetime, end: datetime) -> str:
+    """The same as PyIceberg reads it."""
+    return f"{column} >= '{start.isoformat()}' and {column} < '{end.isoformat()}'"
+
+
 def timestamp(instant: datetime) -> str:
     """An instant as Spark SQL writes it."""
     return f"TIMESTAMP '{instant.isoformat(sep=' ')}'"

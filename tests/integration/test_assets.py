@@ -235,7 +235,7 @@ def test_a_value_out_of_range_is_a_warning_that_names_the_row(
     settings: Settings, catalog: Catalog, bronze: IcebergTable
 ) -> None:
     [event] = [row for row in random_events(seed=3, count=1) if row["zone"] != "copy"]
-    append(bronze, [event | {"humidity_pct": 140.0}])
+    append(bronze, [event | {"humidity_pct": 140.0}, event | {"event_id": "good", "sensor_id": "another"}])
     result = materialize(settings, FIRST, LAST)
     [check] = [check for check in result.get_asset_check_evaluations() if check.check_name == "contract"]
     assert result.success

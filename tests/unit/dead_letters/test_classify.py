@@ -201,6 +201,10 @@ VALUES_READ = [
     ("event_time", b'"2026-11-23T24:00:00Z"', None),
     ("event_time", b'"2026-11-23T24:00:01Z"', "impossible_time"),
     ("event_time", b'"2026-02-32T07:00:00Z"', "impossible_time"),
+    # leap seconds: neither Java nor Iceberg has a place for them
+    ("event_time", b'"2016-12-31T23:59:60Z"', "impossible_time"),
+    ("event_time", b'"2016-12-31T23:59:60.5Z"', "impossible_time"),
+    ("event_time", b'"2016-12-31T23:59:59.999999Z"', None),
     ("event_time", b'"2026-11-24T07:00:00"', "impossible_time"),
     ("event_time", b'"2026-11-24 07:00:00Z"', "impossible_time"),
     ("event_time", b'"2026-11-24T07:00:00+01:00"', "impossible_time"),
