@@ -48,7 +48,7 @@ def catalog(settings: Settings) -> Iterator[Catalog]:
 @pytest.fixture
 def berlin(session: SparkSession) -> Iterator[None]:
     """A machine whose clock changes for summer, its JVM too."""
-    zones, before = session.sparkContext._jvm.java.util.TimeZone, os.environ.get("TZ")  # type: ignore[union-attr]
+    zones, before = session.sparkContext._jvm.java.util.TimeZone, os.environ.get("TZ")
     default = zones.getDefault()
     os.environ["TZ"] = "Europe/Berlin"
     time.tzset()

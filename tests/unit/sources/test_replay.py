@@ -257,6 +257,7 @@ def test_clock_changes_as_the_mapping_says(show: Show) -> None:
         ("A,2026-11-24T07:00:00Z,50,-1", "wind", "outside 0 to 120 m/s"),
         ("A,yesterday,50,10", "when", "not a time in the format iso8601"),
         ("A,2026-02-30T07:00:00Z,50,10", "when", "not a time in the format iso8601"),
+        ("A,2016-12-31T23:59:60Z,50,10", "when", "not a time in the format iso8601"),
         ("A,2026-11-24T07:00:00,50,10", "when", "neither an offset in the file nor a time_zone in the mapping"),
         ("A,,50,10", "when", "no time"),
         (",2026-11-24T07:00:00Z,50,10", "station", "no value"),
