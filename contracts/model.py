@@ -96,6 +96,8 @@ class Column:
     ``unit`` is a UCUM-like symbol (``km/h``, ``Cel`` is written ``degC``); ``1`` means a ratio and ``None``
     that the column has no unit. ``minimum`` and ``maximum`` are inclusive and in that unit. ``origins`` names the
     upstream columns that it is computed from, as ``namespace.table.column``, where that is no aggregation.
+    ``formerly`` names what the column was called before, oldest first: where a table has one of those, it is
+    renamed and keeps its values.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Column:
     maximum: float | None = None
     aggregation: Aggregation | None = None
     origins: tuple[str, ...] = ()
+    formerly: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name != self.name.lower():
@@ -176,7 +179,8 @@ class Table:
 
     ``derived_from`` holds identifiers of tables, or ``topic:<name>`` for a Kafka topic. ``key`` is unique
     within the table. ``event_time`` names the column that carries the time of the row. ``tile`` is the length
-    of the window that one row stands for, ``None`` where a row is an event.
+    of the window that one row stands for, ``None`` where a row is an event. ``retired`` names columns that are
+    dropped where the table still has them; a column that the contract merely lacks stays.
     """
 
     layer: Layer
@@ -195,14 +199,23 @@ class Table:
     tile: timedelta | None = None
     served: bool = True
     maintenance: Maintenance = STREAM_MAINTENANCE
+    retired: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
-        if len(names) != len(set(names)):
-            raise ContractError(f"table {self.identifier}: a column name stands twice")
+        every = [*names, *self.retired, *(name for column in self.columns for name in column.formerly)]
+        if twice := sorted({name for name in every if every.count(name) > 1}):
+            raise ContractError(
+                f"table {self.identifier}: {', '.join(twice)} stands twice; the name of a column, one that it had "
+                "formerly and one that is retired are different columns"
+            )
         used = {*self.key, *self.sort_order, self.event_time, *(f.column for f in self.partitioning)}
         if missing := sorted(used - set(names)):
             raise ContractError(f"table {self.identifier}: no column {', '.join(missing)}")
+        if renamed := sorted(name for name in used if self.column(name).formerly):
+            raise ContractError(
+                f"table {self.identifier}: {', '.join(renamed)} cannot be renamed: files are found by that name"
+            )
 
     @property
     def identifier(self) -> str:

@@ -8,16 +8,13 @@ from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     NoSuchTableError,
-    ResolveError,
     RESTError,
     TableAlreadyExistsError,
 )
-from pyiceberg.schema import promote
-from pyiceberg.table import Table as IcebergTable
-from pyiceberg.types import IcebergType
 
 from contracts import LakehouseError, Table
-from resources.iceberg_schema import ICEBERG_TYPES, doc, iceberg_schema, partition_spec, sort_order
+from resources.evolution import evolve
+from resources.iceberg_schema import iceberg_schema, partition_spec, sort_order
 from settings import Settings
 
 WRITE_PROPERTIES = {
@@ -33,10 +30,6 @@ WRITE_PROPERTIES = {
 
 class CatalogUnavailableError(LakehouseError):
     """The catalog or the store does not answer, or does not have a table."""
-
-
-class SchemaMismatchError(LakehouseError):
-    """A table differs from its contract in a way that cannot be evolved safely."""
 
 
 def catalog_properties(settings: Settings) -> dict[str, str]:
@@ -82,14 +75,13 @@ def explained_outages(settings: Settings) -> Iterator[None]:
 def ensure_tables(catalog: Catalog, tables: Iterable[Table], *, commit_retries: int) -> list[str]:
     """Create the tables that are missing, and evolve the others to their contracts.
 
-    Columns that a contract has gained are added, those with a wider type are widened, those that need no value any
-    more are made optional. What a contract no longer has stays in the table.
+    What a table can become, and what is refused, says :func:`resources.evolution.evolve`.
 
     Returns:
         A line for each thing that was changed, empty when all was as declared.
 
     Raises:
-        SchemaMismatchError: a column has a type that old rows cannot be read as, or a new column is required.
+        SchemaMismatchError: a table cannot become what its contract says without losing rows or values.
     """
     changes: list[str] = []
     for table in tables:
@@ -99,7 +91,7 @@ def ensure_tables(catalog: Catalog, tables: Iterable[Table], *, commit_retries: 
             _create(catalog, table, commit_retries)
             changes.append(f"created {table.identifier}")
         else:
-            changes.extend(_evolve(existing, table))
+            changes.extend(evolve(existing, table))
     return changes
 
 
@@ -118,40 +110,3 @@ def _create(catalog: Catalog, table: Table, commit_retries: int) -> None:
                 "comment": table.description,
             },
         )
-
-
-def _evolve(existing: IcebergTable, table: Table) -> list[str]:
-    """All changes are one commit, or none where one of them is refused."""
-    present = {field.name: field for field in existing.schema().fields}
-    changes = []
-    with existing.update_schema() as update:
-        for column in table.columns:
-            name, expected = f"{table.identifier}.{column.name}", ICEBERG_TYPES[column.type]
-            if (field := present.get(column.name)) is None:
-                if not column.nullable:
-                    raise SchemaMismatchError(
-                        f"{name} is new and required, but old rows lack it: make it nullable in the contract"
-                    )
-                update.add_column(column.name, expected, doc=doc(column.unit, column.meaning))
-                changes.append(f"added {name}")
-                continue
-            if field.field_type != expected:
-                if not _can_widen(field.field_type, expected):
-                    raise SchemaMismatchError(
-                        f"{name} is {field.field_type} in the catalog and {expected} in the contract: rename the "
-                        "column in the contract, or drop the table"
-                    )
-                update.update_column(column.name, field_type=expected)
-                changes.append(f"widened {name} from {field.field_type} to {expected}")
-            if field.required and column.nullable:
-                update.update_column(column.name, required=False)
-                changes.append(f"made {name} nullable")
-    return changes
-
-
-def _can_widen(present: IcebergType, expected: IcebergType) -> bool:
-    """Whether old rows can be read as the new type (section "Schema Evolution" of the Iceberg specification)."""
-    try:
-        return promote(present, expected) == expected
-    except ResolveError:
-        return False
