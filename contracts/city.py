@@ -19,7 +19,15 @@ from contracts.model import (
     Transform,
     Writer,
 )
-from contracts.tables import CITY, WINDOW_BOUNDS, bronze_events, gold_hourly, lower_first
+from contracts.tables import (
+    CITY,
+    WINDOW_BOUNDS,
+    bronze_events,
+    former_columns,
+    gold_hourly,
+    lower_first,
+    retired_columns,
+)
 
 TableOf = Callable[[Family], Table]
 
@@ -63,6 +71,7 @@ def city_hourly(families: Sequence[Family]) -> Table:
         derived_from=tuple(gold_hourly(family).identifier for family in families),
         tile=timedelta(hours=1),
         warn_after=timedelta(hours=2),
+        retired=tuple(name for family in families for name in retired_columns(family, f"{family.name}_")),
     )
 
 
@@ -202,8 +211,9 @@ def _zone_columns(family: Family) -> Iterator[Column]:
         return Aggregation(function, column, table=hourly.identifier, weight=weight)
 
     yield Column(
-        f"{family.name}_sensor_count", ColumnType.LONG, f"Sensors of {family.name} with an event", unit="1",
-        minimum=0, aggregation=origin(Aggregate.COUNT, "sensor_id"),
+        f"{family.name}_sensor_count", ColumnType.LONG,
+        f"Sensors of {family.name} with an event; null in rows from before the family was there", unit="1",
+        nullable=True, minimum=0, aggregation=origin(Aggregate.COUNT, "sensor_id"),
     )  # fmt: skip
     yield Column(
         f"{family.name}_event_count", ColumnType.LONG, f"Events of {family.name}; null where there is none",
@@ -216,6 +226,7 @@ def _zone_columns(family: Family) -> Iterator[Column]:
                 f"{name}_increase", measure.type, f"Growth over all sensors: {lower_first(measure.meaning)}",
                 unit=measure.unit, nullable=True, minimum=0,
                 aggregation=origin(Aggregate.SUM, f"{measure.name}_increase"),
+                formerly=former_columns(measure, Aggregate.INCREASE, f"{family.name}_"),
             )  # fmt: skip
             continue
         for function, meaning in (
@@ -234,6 +245,7 @@ def _zone_columns(family: Family) -> Iterator[Column]:
                     f"{measure.name}_{function}",
                     f"{measure.name}_count" if mean else None,
                 ),
+                formerly=former_columns(measure, function, f"{family.name}_"),
             )  # fmt: skip
 
 
@@ -266,6 +278,7 @@ def _city_table(
     derived_from: tuple[str, ...],
     tile: timedelta,
     warn_after: timedelta,
+    retired: tuple[str, ...] = (),
 ) -> Table:
     return Table(
         layer=Layer.GOLD,
@@ -283,4 +296,5 @@ def _city_table(
         owners=OWNERS,
         tile=tile,
         maintenance=BATCH_MAINTENANCE,
+        retired=retired,
     )

@@ -236,7 +236,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A family of sensors: what its events carry and how its topic is laid out."""
+    """A family of sensors: what its events carry and how its topic is laid out.
+
+    A measure that is renamed, and one of ``retired``, takes the columns of all tables with it that come of it.
+    """
 
     name: str
     description: str
@@ -258,6 +261,8 @@ class Family:
     """Values of ``schema_version`` in an event that the columns here are right for."""
     max_event_bytes: int = 65_536
     """Size of the largest event, in bytes of its JSON."""
+    retired: tuple[str, ...] = ()
+    """Measures that events carried once, and whose columns are dropped."""
     freshness: Freshness = field(
         default_factory=lambda: Freshness(warn_after=timedelta(minutes=5), fail_after=timedelta(minutes=15))
     )

@@ -105,6 +105,7 @@ def bronze_events(family: Family) -> Table:
         derived_from=(f"topic:{family.topic}",),
         freshness=family.freshness,
         owners=family.owners,
+        retired=family.retired,
     )
 
 
@@ -179,6 +180,7 @@ def silver_5m(family: Family) -> Table:
         freshness=family.freshness,
         owners=family.owners,
         tile=timedelta(minutes=5),
+        retired=retired_columns(family),
     )
 
 
@@ -255,6 +257,16 @@ def stream_tables(families: Sequence[Family]) -> tuple[Table, ...]:
     return dead_letters(families), late_events(families)
 
 
+def former_columns(measure: Measure, function: Aggregate, prefix: str = "") -> tuple[str, ...]:
+    """What the column of an aggregate of ``measure`` was called before."""
+    return tuple(f"{prefix}{name}_{function}" for name in measure.formerly)
+
+
+def retired_columns(family: Family, prefix: str = "") -> tuple[str, ...]:
+    """Columns of aggregates of the measures that the family has retired."""
+    return tuple(f"{prefix}{name}_{function}" for name in family.retired for function in Aggregate)
+
+
 def lower_first(meaning: str) -> str:
     """A meaning as it stands within a sentence."""
     return meaning[0].lower() + meaning[1:]
@@ -303,6 +315,7 @@ def _windows(
         owners=family.owners,
         tile=tile,
         maintenance=BATCH_MAINTENANCE if writer is Writer.SPARK else STREAM_MAINTENANCE,
+        retired=retired_columns(family),
     )
 
 
@@ -311,10 +324,12 @@ def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) ->
     count = Column(
         f"{measure.name}_count",
         ColumnType.LONG,
-        f"Number of values present: {meaning}",
+        f"Number of values present: {meaning}; null in rows from before it was measured",
         unit="1",
+        nullable=True,
         minimum=0,
         aggregation=Aggregation(Aggregate.COUNT, measure.name),
+        formerly=former_columns(measure, Aggregate.COUNT),
     )
     values = tuple(
         Column(
@@ -326,6 +341,7 @@ def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) ->
             minimum=measure.minimum,
             maximum=measure.maximum,
             aggregation=Aggregation(function, measure.name),
+            formerly=former_columns(measure, function),
         )
         for function in functions
     )
@@ -342,4 +358,5 @@ def _growth(measure: Measure) -> Column:
         nullable=True,
         minimum=0,
         aggregation=Aggregation(Aggregate.INCREASE, measure.name),
+        formerly=former_columns(measure, Aggregate.INCREASE),
     )

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 import dagster as dg
 
-from contracts import Column, Table
+from contracts import Column, Table, table
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.jobs import GOLD_DAILY
 from lakehouse_assets.gold.partitions import day_ranges, range_tags
@@ -25,27 +25,43 @@ CHANGE = "change"
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What the rows of a table depend on beside the events: its columns, each with its origin, and the query."""
+    """What the rows of a table depend on beside the events: its columns, each with its origin, and the query.
+
+    ``formerly`` has the earlier names of columns that were renamed, which changes nothing in their rows.
+    """
 
     version: str
     columns: dict[str, str]
+    formerly: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, declared: Table, version: str) -> Self:
         """As the contract has it now."""
-        return cls(version, {column.name: _origin(column) for column in declared.columns})
+        return cls(
+            version,
+            {column.name: _origin(declared, column) for column in declared.columns},
+            {column.name: list(column.formerly) for column in declared.columns if column.formerly},
+        )
 
     @property
     def fingerprint(self) -> str:
         """Same for the same meaning."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        meaning = {"version": self.version, "columns": self.columns}
+        return sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
     def differs_from(self, before: Self) -> str:
-        """What rows computed ``before`` lack, in words; empty if nothing. A column that is gone does not count."""
-        added = sorted(self.columns.keys() - before.columns.keys())
-        changed = sorted(
-            name for name, origin in self.columns.items() if before.columns.get(name, origin) != origin
-        )
+        """What rows computed ``before`` lack, in words; empty if nothing.
+
+        A column that is gone does not count, nor one that has another name or another place.
+        """
+        then = {
+            name: before.columns[known]
+            for name in self.columns
+            for known in (*self.formerly.get(name, ()), name)
+            if known in before.columns
+        }
+        added = sorted(self.columns.keys() - then.keys())
+        changed = sorted(name for name, origin in then.items() if self.columns[name] != origin)
         return "; ".join(
             part
             for part in (
@@ -128,13 +144,21 @@ def contract_change(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-def _origin(column: Column) -> str:
-    """Type of a column, and what it is computed from."""
+def _origin(declared: Table, column: Column) -> str:
+    """Type of a column, and what it is computed from, under the names that those columns had first."""
     aggregation = column.aggregation
     if aggregation is None:
-        return " ".join((column.type, *column.origins))
-    names = (aggregation.table, aggregation.column, aggregation.weight)
-    return f"{column.type} {aggregation.function}({', '.join(name for name in names if name is not None)})"
+        places = (place.rpartition(".") for place in column.origins)
+        return " ".join((column.type, *(f"{above}.{_first_name(above, name)}" for above, _, name in places)))
+    names = [aggregation.table] if aggregation.table is not None else []
+    above = aggregation.table or declared.derived_from[0]
+    names += [_first_name(above, name) for name in (aggregation.column, aggregation.weight) if name is not None]
+    return f"{column.type} {aggregation.function}({', '.join(names)})"
+
+
+def _first_name(identifier: str, name: str) -> str:
+    found = [column for column in table(identifier).columns if column.name == name]
+    return found[0].formerly[0] if found and found[0].formerly else name
 
 
 def _days_with_rows(table: "IcebergTable") -> set[date]:

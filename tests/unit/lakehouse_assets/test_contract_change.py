@@ -1,5 +1,6 @@
 """The sensor of changed contracts, ticked against real tables on an ephemeral instance."""
 
+import json
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from contracts import (
     Column,
     ColumnType,
     Table,
+    bronze_events,
     families,
     gold_daily,
     gold_hourly,
@@ -136,6 +138,40 @@ def test_another_origin_and_another_query_are_changes_and_a_column_less_is_none(
     assert [offer.metadata["changed"].value for offer in platform.offers()] == [f"changed {last.name}"]
     platform.declare(changed, version="next")
     assert [offer.metadata["changed"].value for offer in platform.offers()] == ["another query"]
+
+
+def test_another_name_and_another_order_are_no_change(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.compute(HOURLY, "2026-03-01")
+    # the measure is renamed, and with it what the family's tables derive from it
+    [speed] = [measure for measure in TRAFFIC.measures if measure.name == "avg_speed_kmh"]
+    others = [measure for measure in TRAFFIC.measures if measure is not speed]
+    speed = replace(speed, name="mean_speed_kmh", formerly=("avg_speed_kmh",))
+    family = replace(TRAFFIC, measures=(*others[::-1], speed))
+    renamed, bronze = gold_hourly(family), bronze_events(family)
+    monkeypatch.setattr(sensor, "table", lambda identifier: bronze if identifier == bronze.identifier else None)
+    assert "mean_speed_kmh_max" in {column.name for column in renamed.columns}
+    platform.declare(renamed, DAILY)
+    assert platform.offers() == []
+    platform.upgrade(renamed)
+    assert platform.offers() == []
+    other = replace(
+        renamed.column("mean_speed_kmh_max"), aggregation=Aggregation(Aggregate.LAST, "mean_speed_kmh")
+    )
+    columns = [other if column.name == other.name else column for column in renamed.columns]
+    platform.declare(replace(renamed, columns=(*columns, SPREAD)), DAILY)
+    platform.upgrade(replace(renamed, columns=(*columns, SPREAD)))
+    [offer] = platform.offers()
+    assert offer.metadata["changed"].value == f"added {SPREAD.name}; changed mean_speed_kmh_max"
+
+
+def test_a_cursor_of_before_columns_had_earlier_names_is_read(platform: Platform) -> None:
+    assert platform.cursor is not None
+    stored = json.loads(platform.cursor)
+    for meaning in stored["seen"].values():
+        del meaning["formerly"]
+    platform.cursor = json.dumps(stored)
+    platform.compute(HOURLY, "2026-03-01")
+    assert platform.offers() == []
 
 
 def test_a_table_without_rows_has_nothing_to_compute_again(platform: Platform) -> None:

@@ -10,7 +10,21 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from contracts import Column, ColumnType, ContractError, PartitionField, Table, Transform, bronze_events, family
+from contracts import (
+    Column,
+    ColumnType,
+    ContractError,
+    Family,
+    Measure,
+    MeasureKind,
+    PartitionField,
+    Table,
+    Transform,
+    bronze_events,
+    city_hourly,
+    family,
+    family_tables,
+)
 from resources.catalog import ensure_tables
 from resources.evolution import SchemaMismatchError
 
@@ -247,6 +261,40 @@ def test_all_at_once_is_one_commit(catalog: SqlCatalog) -> None:
     append(catalog, vehicles=2**40, mean_speed_kmh=42.0, kafka_offset=1)
     assert sorted(column(catalog, "vehicles")) == [7, 2**40]
     assert sorted(column(catalog, "mean_speed_kmh")) == [41.0, 42.0]
+
+
+def test_a_measure_takes_the_columns_of_all_tables_with_it(catalog: SqlCatalog) -> None:
+    energy = family("energy")
+    counter, *others = sorted(energy.measures, key=lambda measure: measure.kind != MeasureKind.COUNTER)
+    renamed = replace(counter, name="work_kwh", formerly=(counter.name,))
+    added = Measure("phase_deg", ColumnType.DOUBLE, "Angle of voltage and current", unit="deg", nullable=True)
+    changed = replace(energy, measures=(added, renamed, *others[1:]), retired=(others[0].name,))
+
+    def tables(member: Family) -> list[Table]:
+        return [*family_tables(member), city_hourly((family("traffic"), member))]
+
+    ensure_tables(catalog, tables(energy), commit_retries=3)
+    ids = {each.identifier: catalog.load_table(each.identifier).schema() for each in tables(energy)}
+    changes = ensure_tables(catalog, tables(changed), commit_retries=3)
+    for each in tables(changed):
+        schema = catalog.load_table(each.identifier).schema()
+        assert list(schema.column_names) == declared_names(each)
+        for name in schema.column_names:
+            before = name.replace("work_kwh", counter.name)
+            known = before if before in ids[each.identifier].column_names else None
+            assert (known is None) == ("phase_deg" in name)
+            if known is not None:
+                assert schema.find_field(name).field_id == ids[each.identifier].find_field(known).field_id
+    assert any("energy_work_kwh_increase" in change for change in changes)
+    assert ensure_tables(catalog, tables(changed), commit_retries=3) == []
+
+
+def test_a_new_family_finds_its_place_in_the_tables_of_the_city(catalog: SqlCatalog) -> None:
+    traffic, weather, energy = map(family, ("traffic", "weather", "energy"))
+    before, after = city_hourly((traffic, weather)), city_hourly((energy, traffic, weather))
+    ensure_tables(catalog, [before], commit_retries=3)
+    ensure_tables(catalog, [after], commit_retries=3)
+    assert list(catalog.load_table(after.identifier).schema().column_names) == declared_names(after)
 
 
 @pytest.mark.parametrize(
