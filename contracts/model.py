@@ -97,7 +97,7 @@ class Column:
     that the column has no unit. ``minimum`` and ``maximum`` are inclusive and in that unit. ``origins`` names the
     upstream columns that it is computed from, as ``namespace.table.column``, where that is no aggregation.
     ``formerly`` names what the column was called before, oldest first: where a table has one of those, it is
-    renamed and keeps its values.
+    renamed and keeps its values, and an event that carries one is read.
     """
 
     name: str

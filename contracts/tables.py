@@ -1,6 +1,7 @@
 """The tables of a family, derived from its measures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from contracts.model import (
@@ -87,6 +88,13 @@ _ROLL_UP_MEANING = {
 def event_columns(family: Family) -> tuple[Column, ...]:
     """Columns of an event as a sensor publishes it."""
     return EVENT_COLUMNS + family.measures
+
+
+def wire_columns(family: Family) -> tuple[Column, ...]:
+    """What an event may carry: its columns, also under the names that they had formerly."""
+    columns = event_columns(family)
+    former = (replace(column, name=name, formerly=()) for column in columns for name in column.formerly)
+    return (*columns, *former)
 
 
 def bronze_events(family: Family) -> Table:

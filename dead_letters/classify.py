@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts import Column, Family
-from contracts.tables import EARLIEST_EVENT_TIME, REQUIRED_EVENT_COLUMNS, SCHEMA_VERSION, event_columns
+from contracts.tables import EARLIEST_EVENT_TIME, REQUIRED_EVENT_COLUMNS, SCHEMA_VERSION, wire_columns
 from dead_letters.event_json import (
     WHITESPACE,
     BeyondLimitsError,
@@ -121,7 +121,7 @@ def _classify_value(value: Value, kafka_time: datetime, family: Family) -> Defec
 def _classify_event(members: Pairs, kafka_time: datetime, family: Family) -> Defect | None:
     present: dict[str, Value] = {}
     understood: dict[str, Instant | int | None] = {}
-    for column, value in declared_members(members, (*event_columns(family), SCHEMA_VERSION)):
+    for column, value in declared_members(members, (*wire_columns(family), SCHEMA_VERSION)):
         try:
             understood[column.name] = read(column, value)
         except UnreadableError as error:

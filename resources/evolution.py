@@ -5,7 +5,7 @@ moved keeps its id, so that old files are read under the new name, and each snap
 was written with.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from pyiceberg.exceptions import ResolveError
@@ -40,8 +40,9 @@ def evolve(existing: IcebergTable, declared: Table) -> list[str]:
         A line for each change.
 
     Raises:
-        SchemaMismatchError: a new column is required, a type cannot be widened to the declared one, a table has a
-            column under its new and an earlier name, or its partitions or sort order need what is retired.
+        SchemaMismatchError: a new column is required, or one that the contract does not name; a type cannot be
+            widened to the declared one; a table has a column under its new and an earlier name; its partitions or
+            sort order need what is retired.
     """
     fields = {field.name: field for field in existing.schema().fields}
     changes: list[str] = []
@@ -54,6 +55,7 @@ def evolve(existing: IcebergTable, declared: Table) -> list[str]:
             else:
                 changes += _alter(declared, column, fields[path], update)
         changes += _drop(existing, declared, fields, update)
+        _refuse_unfilled(declared, {path for path in paths.values() if path is not None}, fields)
         changes += _arrange(declared, paths, list(fields), update)
     return changes
 
@@ -111,6 +113,15 @@ def _drop(
             )
         update.delete_column(name)
         yield f"dropped {declared.identifier}.{name}"
+
+
+def _refuse_unfilled(declared: Table, known: Collection[str], fields: Mapping[str, NestedField]) -> None:
+    for name, field in fields.items():
+        if field.required and name not in known and name not in declared.retired:
+            raise SchemaMismatchError(
+                f"{declared.identifier}.{name} is required in the catalog and not in the contract, so that no row "
+                "can be written: name it in `retired` of the table, or in `formerly` of the column that it became"
+            )
 
 
 def _arrange(

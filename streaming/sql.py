@@ -27,6 +27,7 @@ from contracts.tables import (
     SCHEMA_VERSION,
     SLIDE,
     event_columns,
+    wire_columns,
 )
 from streaming.resume import Resume
 
@@ -94,9 +95,7 @@ def create_source(
     ``event_time`` keeps its microseconds. That column is null for what is no valid event, so that its time
     cannot push the watermark. What does not decode never gets here, see ``EventJsonFormatFactory``.
     """
-    columns = [
-        f"`{column.name}` {FLINK_TYPES[column.type]}" for column in (*event_columns(family), SCHEMA_VERSION)
-    ]
+    columns = [f"`{column.name}` {FLINK_TYPES[column.type]}" for column in (*wire_columns(family), SCHEMA_VERSION)]
     columns += [f"`{column.name}` {_KAFKA_METADATA[column.name]}" for column in KAFKA_COLUMNS]
     columns.append(
         f"`{ROW_TIME}` AS CASE WHEN {_is_valid(family)} THEN CAST(`event_time` AS TIMESTAMP_LTZ(3)) END"
@@ -138,13 +137,22 @@ def _instant(moment: datetime) -> str:
 
 
 def create_decoded_view(family: Family) -> str:
-    """Leave out what is no valid event, and the columns that no table has."""
-    names = [column.name for column in (*event_columns(family), *KAFKA_COLUMNS)]
-    columns = ", ".join(f"`{name}`" for name in (*names, ROW_TIME))
+    """Leave out what is no valid event, and the columns that no table has.
+
+    A column that an event still carries under a former name is read from there.
+    """
+    columns = ", ".join((*map(_decoded, (*event_columns(family), *KAFKA_COLUMNS)), f"`{ROW_TIME}`"))
     return (
         f"CREATE TEMPORARY VIEW {DECODED_VIEW} AS SELECT {columns} FROM {SOURCE_TABLE} "
         f"WHERE `{ROW_TIME}` IS NOT NULL"
     )
+
+
+def _decoded(column: Column) -> str:
+    if not column.formerly:
+        return f"`{column.name}`"
+    names = ", ".join(f"`{name}`" for name in (column.name, *reversed(column.formerly)))
+    return f"COALESCE({names}) AS `{column.name}`"
 
 
 def create_distinct_view() -> str:
@@ -179,12 +187,17 @@ def sink(table: Table) -> str:
     return f"{CATALOG}.`{table.layer}`.`{table.name}`"
 
 
+def _into(table: Table) -> str:
+    """Sink with the columns that are written: by name, since the table may have others, and another order."""
+    return f"{sink(table)} ({', '.join(f'`{column.name}`' for column in table.columns)})"
+
+
 def insert_bronze(family: Family, resume: Resume | None = None) -> str:
     """Append every valid event with its place in Kafka."""
     table = bronze_events(family)
     columns = ",\n  ".join(f"CAST(`{column.name}` AS {FLINK_TYPES[column.type]})" for column in table.columns)
     unwritten = _unwritten_events(resume, " WHERE ")
-    return f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\nFROM {BRONZE_VIEW}{unwritten}"
+    return f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\nFROM {BRONZE_VIEW}{unwritten}"
 
 
 def insert_late(family: Family, resume: Resume | None = None) -> str:
@@ -202,7 +215,7 @@ def insert_late(family: Family, resume: Resume | None = None) -> str:
     )
     unwritten = _unwritten_events(resume, " AND ")
     return (
-        f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\n"
+        f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\n"
         f"FROM {DISTINCT_VIEW}\nWHERE {_is_late(family)}{unwritten}"
     )
 
@@ -225,7 +238,7 @@ def _insert_windows(table: Table, windows: str, resume: Resume | None) -> str:
     columns = ",\n  ".join(f"{_window_column(column)} AS `{column.name}`" for column in table.columns)
     subject = table.key[0]
     return (
-        f"INSERT INTO {sink(table)}\nSELECT\n  {columns}\n"
+        f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\n"
         f"FROM TABLE({windows})\n"
         f"GROUP BY `{subject}`, window_start, window_end"
         + ("" if resume is None else f"\nHAVING {resume.unwritten_windows(table)}")

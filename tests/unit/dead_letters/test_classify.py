@@ -224,6 +224,16 @@ def test_values_are_read_as_the_stream_reads_them(name: str, value: bytes, expec
     assert outcome(payload) == (None if expected is None else (expected, name))
 
 
+def test_a_former_name_is_read_as_the_column_is() -> None:
+    count = next(measure for measure in TRAFFIC.measures if measure.name == "vehicle_count")
+    renamed = replace(count, name="vehicles", formerly=("vehicle_count",))
+    member = replace(TRAFFIC, measures=(renamed, *(m for m in TRAFFIC.measures if m is not count)))
+    for name in ("vehicles", "vehicle_count"):
+        assert outcome(EVENT + f',"{name}":7}}'.encode(), member) is None
+        assert outcome(EVENT + f',"{name}":"many"}}'.encode(), member) == ("wrong_type", name)
+    assert outcome(EVENT + b',"vehicles":"many"}') is None
+
+
 def test_what_follows_the_object_is_not_looked_at() -> None:
     for following in (b" trailing", b"\xff", b"}", EVENT):
         assert outcome(EVENT + b"}" + following) is None

@@ -246,6 +246,16 @@ def test_what_the_layout_needs_is_not_dropped(catalog: SqlCatalog) -> None:
     assert catalog.load_table(EVENTS.identifier).metadata == before
 
 
+def test_a_required_column_that_nobody_writes_any_more_is_refused(catalog: SqlCatalog) -> None:
+    evolve(catalog, changed("avg_speed_kmh", nullable=False))
+    before = catalog.load_table(EVENTS.identifier).metadata
+    with pytest.raises(SchemaMismatchError, match=r"avg_speed_kmh is required .* `retired` .* `formerly`"):
+        evolve(catalog, replace(RETIRED, retired=()))
+    assert catalog.load_table(EVENTS.identifier).metadata == before
+    assert evolve(catalog, RETIRED) == ["dropped bronze.traffic_events.avg_speed_kmh"]
+    append(catalog)
+
+
 def test_all_at_once_is_one_commit(catalog: SqlCatalog) -> None:
     evolve(catalog, changed("vehicle_count", type=ColumnType.INT))
     append(catalog, vehicle_count=7, avg_speed_kmh=41.0, occupancy_ratio=0.5)

@@ -1,5 +1,6 @@
 """Literals that go into SQL, and the conditions of a job that takes up where another ended; DuckDB reads them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import Family, families, family, silver_1m
+from contracts import Family, bronze_events, families, family, late_events, silver_1m, silver_5m
+from contracts.tables import KAFKA_COLUMNS, wire_columns
 from streaming import sql
 from streaming.resume import Resume
 
@@ -68,3 +70,41 @@ def test_without_positions_a_job_begins_at_the_first_offset(member: Family) -> N
     source = sql.create_source(member, bootstrap_servers="localhost:1", idle_timeout_s=1)
     assert "'scan.startup.mode' = 'earliest-offset'" in source
     assert "specific-offsets" not in source
+
+
+def test_an_event_is_read_under_the_names_that_its_columns_had_formerly() -> None:
+    traffic = family("traffic")
+    speed = next(measure for measure in traffic.measures if measure.name == "avg_speed_kmh")
+    renamed = replace(speed, name="speed_kmh", formerly=("avg_speed_kmh", "mean_speed_kmh"))
+    member = replace(traffic, measures=(*(m for m in traffic.measures if m is not speed), renamed))
+    source = sql.create_source(member, bootstrap_servers="localhost:1", idle_timeout_s=1)
+    carried = ("speed_kmh", "mean_speed_kmh", "avg_speed_kmh")
+    assert all(f"  `{name}` DOUBLE,\n" in source for name in carried)
+    with duckdb.connect() as database:
+        names = {column.name for column in (*wire_columns(member), *KAFKA_COLUMNS)} - set(carried)
+        others = ", ".join(f"'x' AS {name}" for name in (*names, sql.ROW_TIME))
+        database.execute(
+            f"""CREATE TABLE {sql.SOURCE_TABLE} AS SELECT *, {others} FROM (
+            VALUES (1, NULL, NULL, 10.0), (2, NULL, 20.0, NULL), (3, 30.0, 20.0, 10.0), (4, 0.0, NULL, 10.0),
+                   (5, NULL, NULL, NULL)) AS events(number, {", ".join(carried)})"""
+        )
+        view = sql.create_decoded_view(member).replace("`", "").replace("SELECT ", "SELECT number, ")
+        database.execute(view)
+        read = database.execute(f"SELECT speed_kmh FROM {sql.DECODED_VIEW} ORDER BY number").fetchall()
+        columns = database.execute(f"DESCRIBE {sql.DECODED_VIEW}").fetchall()
+    assert read == [(10,), (20,), (30,), (0,), (None,)]
+    assert {name for name, *_ in columns} == names | {"number", "speed_kmh", sql.ROW_TIME}
+
+
+@pytest.mark.parametrize("member", families(), ids=lambda member: member.name)
+def test_tables_are_written_by_name(member: Family) -> None:
+    inserts = {
+        bronze_events(member): sql.insert_bronze(member),
+        silver_1m(member): sql.insert_tumbling(member),
+        silver_5m(member): sql.insert_sliding(member),
+        late_events((member,)): sql.insert_late(member),
+    }
+    for table, insert in inserts.items():
+        names = insert.partition("(")[2].partition(")")[0].replace("`", "").split(", ")
+        assert insert.startswith(f"INSERT INTO {sql.CATALOG}.`{table.layer}`.`{table.name}` (")
+        assert names == [column.name for column in table.columns]
