@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pytest
+from pyiceberg.types import DoubleType
 from simulation import Simulation
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 from waiting import until
@@ -92,6 +93,21 @@ def unbalanced_minutes(settings: Settings, since: datetime) -> tuple[list[object
     return list(wrong), closed
 
 
+@pytest.fixture
+def another_column(settings: Settings) -> Iterator[None]:
+    """The family's tables have one more column, in front of the others, as another checkout would have it."""
+    catalog = open_catalog(settings)
+    identifiers = [f"bronze.{FAMILY.name}_events", f"silver.{FAMILY.name}_1m", f"silver.{FAMILY.name}_5m"]
+    for identifier in identifiers:
+        with catalog.load_table(identifier).update_schema() as update:
+            update.add_column("of_another_checkout", DoubleType()).move_first("of_another_checkout")
+    yield
+    for identifier in identifiers:
+        with catalog.load_table(identifier).update_schema() as update:
+            update.delete_column("of_another_checkout")
+
+
+@pytest.mark.usefixtures("another_column")
 def test_an_upgrade_while_events_come_loses_and_doubles_nothing(
     settings: Settings, simulation: Simulation
 ) -> None:
@@ -119,6 +135,8 @@ def test_an_upgrade_while_events_come_loses_and_doubles_nothing(
     drained()
     assert places(settings, ledger) == (expected, expected)
     assert unbalanced_minutes(settings, since)[0] == []
+    bronze = open_catalog(settings).load_table(f"bronze.{FAMILY.name}_events")
+    assert bronze.schema().fields[0].name == "of_another_checkout"
 
 
 def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: Simulation) -> None:
