@@ -86,13 +86,13 @@ def test_an_event_is_read_under_the_names_that_its_columns_had_formerly() -> Non
         database.execute(
             f"""CREATE TABLE {sql.SOURCE_TABLE} AS SELECT *, {others} FROM (
             VALUES (1, NULL, NULL, 10.0), (2, NULL, 20.0, NULL), (3, 30.0, 20.0, 10.0), (4, 0.0, NULL, 10.0),
-                   (5, NULL, NULL, NULL)) AS events(number, {", ".join(carried)})"""
+                   (5, NULL, NULL, NULL), (6, NULL, 20.0, 10.0)) AS events(number, {", ".join(carried)})"""
         )
         view = sql.create_decoded_view(member).replace("`", "").replace("SELECT ", "SELECT number, ")
         database.execute(view)
         read = database.execute(f"SELECT speed_kmh FROM {sql.DECODED_VIEW} ORDER BY number").fetchall()
         columns = database.execute(f"DESCRIBE {sql.DECODED_VIEW}").fetchall()
-    assert read == [(10,), (20,), (30,), (0,), (None,)]
+    assert read == [(10,), (20,), (30,), (0,), (None,), (20,)]
     assert {name for name, *_ in columns} == names | {"number", "speed_kmh", sql.ROW_TIME}
 
 
