@@ -20,7 +20,7 @@ from settings import Settings
 
 WEATHER = family("weather")
 BRONZE = replace(bronze_events(WEATHER), name="evolving_events")
-GOLD = replace(gold_hourly(WEATHER), name="evolving_hourly", derived_from=(BRONZE.identifier,))
+GOLD = replace(gold_hourly(WEATHER), name="evolving_hourly")
 DAY = datetime(2005, 4, 1, tzinfo=UTC)
 RETIRED = ("pressure_hpa_last", "pressure_hpa_count")
 RENAMED = replace(GOLD.column("temperature_c_mean"), name="temperature_c", formerly=("temperature_c_mean",))
