@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from contracts import Aggregate, Table
-from stack.duckdb_windows import aggregate, differs, naive
+from resources.duckdb_windows import aggregate, differs, naive
 
 ORDER = "event_time, kafka_offset, kafka_partition"
 MEMORY_LIMIT = "1GB"

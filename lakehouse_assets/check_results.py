@@ -1,15 +1,19 @@
 """From a quality report to what Dagster shows of a check."""
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 if TYPE_CHECKING:
-    from resources.quality import QualityReport
+    from resources.quality import Finding, QualityReport
 
 CHECK_NAME = "contract"
 """Name of the check of each table: the rows are as its contract says."""
+ROWS = "rows"
+EXPECTATIONS = "expectations"
+"""Metadata of a check: how many rows it looked at, and one record for each expectation."""
 VOLUME_CHECK = "volume"
 """Name of the check of a batch table: a day has about as many rows as those around it."""
 
@@ -27,26 +31,31 @@ def check_result(report: "QualityReport", rows_checked: str) -> dg.AssetCheckRes
         severity=dg.AssetCheckSeverity.ERROR if report.critical else dg.AssetCheckSeverity.WARN,
         description=f"{len(failed)} of {len(report.findings)} expectations failed on {report.rows} rows",
         metadata={
-            "rows": report.rows,
+            ROWS: report.rows,
             "rows_checked": rows_checked,
-            "expectations": dg.MetadataValue.table(
-                records=[
-                    dg.TableRecord(
-                        {
-                            "expectation": finding.expectation,
-                            "columns": finding.columns,
-                            "passed": finding.passed,
-                            "severity": "error" if finding.critical else "warning",
-                            "observed": finding.observed,
-                            "unexpected": finding.unexpected_count,
-                            "failing_keys": json.dumps(finding.failing_keys),
-                        }
-                    )
-                    for finding in report.findings
-                ],
-                schema=REPORT_SCHEMA,
-            ),
+            EXPECTATIONS: expectations(report.findings),
         },
+    )
+
+
+def expectations(findings: Iterable["Finding"]) -> dg.TableMetadataValue:
+    """One record for each finding; ``gold.quality_results`` keeps those that failed."""
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "expectation": finding.expectation,
+                    "columns": finding.columns,
+                    "passed": finding.passed,
+                    "severity": "error" if finding.critical else "warning",
+                    "observed": finding.observed,
+                    "unexpected": finding.unexpected_count,
+                    "failing_keys": json.dumps(finding.failing_keys),
+                }
+            )
+            for finding in findings
+        ],
+        schema=REPORT_SCHEMA,
     )
 
 

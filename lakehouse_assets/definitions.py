@@ -17,6 +17,7 @@ from lakehouse_assets.streaming.assets import streaming_assets
 from lakehouse_assets.streaming.audit_check import audit_checks
 from lakehouse_assets.streaming.checks import streaming_checks
 from lakehouse_assets.streaming.jobs import STREAMING_QUALITY, STREAMING_QUALITY_SCHEDULE
+from lakehouse_assets.streaming.reconciliation_check import reconciliation_checks
 from lakehouse_assets.streaming.sensors import stream_snapshots
 from lakehouse_assets.streaming.stuck import progress_checks, stuck_stream
 from lakehouse_assets.streaming.topics import topic_offsets
@@ -28,7 +29,13 @@ defs = dg.Definitions(
         quality_asset(),
         *maintenance_assets(),
     ],
-    asset_checks=[*streaming_checks(), *audit_checks(), *progress_checks(), *freshness_checks()],
+    asset_checks=[
+        *streaming_checks(),
+        *audit_checks(),
+        *reconciliation_checks(),
+        *progress_checks(),
+        *freshness_checks(),
+    ],
     jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY, QUALITY_REPORT],
     schedules=[
         gold_hourly_schedule,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import DateType, TimestamptzType
 
 from contracts import Table
@@ -59,8 +60,15 @@ def newest_event_time(table: IcebergTable, declared: Table) -> datetime | None:
         OSError: the object store does not answer.
     """
     snapshot = table.current_snapshot()
-    if snapshot is None:
-        return None
+    return None if snapshot is None else newest_event_time_in(table, snapshot, declared)
+
+
+def newest_event_time_in(table: IcebergTable, snapshot: Snapshot, declared: Table) -> datetime | None:
+    """The greatest event time in ``snapshot``, ``None`` if it has no rows.
+
+    Raises:
+        OSError: the object store does not answer.
+    """
     column = table.schema().find_field(declared.event_time).field_id
     newest: datetime | None = None
     manifests = sorted(snapshot.manifests(table.io), key=_last_day, reverse=True)

@@ -7,10 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.check_results import EXPECTATIONS, ROWS
+
 PAGE = 500
-ROWS = "rows"
-EXPECTATIONS = "expectations"
-"""Metadata of a contract check: how many rows it looked at, and one record for each expectation."""
 
 
 def evaluations(

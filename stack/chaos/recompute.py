@@ -1,8 +1,4 @@
-"""Silver from bronze, computed by DuckDB: what the windows must hold, written from the contract alone.
-
-An event counts once, where it stands first in its partition, unless it came after its window was closed. Its
-arrival is the order of its offset, because a sensor keeps its partition.
-"""
+"""What bronze of one family says after a scenario, computed by DuckDB: its counts, its windows, its readings."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -13,10 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from contracts import Table
-from contracts.tables import SLIDE
-from stack.duckdb_windows import aggregate, differs, naive
-
-ARRIVAL = "kafka_offset"
+from resources.window_recomputation import differing_windows, load, load_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +43,8 @@ class Recomputation:
     def __init__(self, tables: Tables) -> None:
         self._database = duckdb.connect()
         self._database.execute("SET threads TO 2")
-        for name, rows in (
-            ("bronze", tables.bronze),
-            ("late", tables.late),
-            ("dead_letters", tables.dead_letters),
-        ):
-            self._database.register(f"{name}_rows", naive(rows))
-            self._database.execute(f"CREATE TABLE {name} AS FROM {name}_rows")
-        self._database.execute("""
-            CREATE TABLE firsts AS FROM bronze
-            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY kafka_partition, kafka_offset) = 1
-        """)
-        self._database.execute("""
-            CREATE TABLE on_time AS
-            SELECT firsts.* FROM firsts ANTI JOIN late USING (kafka_partition, kafka_offset)
-        """)
+        load_events(self._database, bronze=tables.bronze, late=tables.late)
+        load(self._database, "dead_letters", tables.dead_letters)
 
     def close(self) -> None:
         """End the database."""
@@ -100,7 +80,7 @@ class Recomputation:
 
     def unaccounted(self, windows: pa.Table, since: datetime, until: datetime) -> list[MinuteCount]:
         """Minutes in ``[since, until)`` where distinct events are not those in windows and the late ones."""
-        self._register("windows", windows)
+        load(self._database, "windows", windows)
         found = self._database.execute(
             """
             WITH parts AS (
@@ -116,49 +96,8 @@ class Recomputation:
         return [MinuteCount(*row) for row in found]
 
     def differing_windows(self, declared: Table, windows: pa.Table, since: datetime, until: datetime) -> list[str]:
-        """Windows between ``since`` and ``until`` that differ from their recomputation, and how.
-
-        Args:
-            declared: the contract of the table of windows.
-            windows: its rows.
-            since: start of the first window.
-            until: end of the last window.
-        """
-        self._register("windows", windows)
-        subject = declared.key[0]
-        values = [column for column in declared.columns if column.aggregation is not None]
-        wanted = ", ".join(
-            f"{aggregate(column.aggregation, ARRIVAL)} AS {column.name}" for column in values if column.aggregation
-        )
-        differing = "\n OR ".join(f"({differs(column)})" for column in values)
-        tile = declared.tile
-        if tile is None:
-            raise ValueError(f"{declared.identifier} is no table of windows")
-        # a tumbling window is one that slides by its own length
-        slide = SLIDE if subject == "zone" else tile
-        found = self._database.execute(
-            f"""
-            WITH wanted AS (
-                SELECT {subject}, date_trunc('minute', event_time) - step * to_seconds(?) AS window_start, {wanted}
-                FROM on_time, range(?) AS steps(step) GROUP BY ALL
-            ), expected AS (
-                FROM wanted WHERE window_start >= ? AND window_start + to_seconds(?) <= ?
-            ), found AS (
-                FROM windows WHERE window_start >= ? AND window_end <= ?
-            )
-            SELECT coalesce(e.{subject}, f.{subject}) || ' at ' || coalesce(e.window_start, f.window_start),
-                   e.window_start IS NULL, f.window_start IS NULL
-            FROM expected e FULL JOIN found f
-              ON e.{subject} IS NOT DISTINCT FROM f.{subject} AND e.window_start = f.window_start
-            WHERE e.window_start IS NULL OR f.window_start IS NULL OR {differing}
-            ORDER BY 1
-            """,  # noqa: S608 - names from contracts
-            [
-                slide.total_seconds(), tile // slide, _naive(since), tile.total_seconds(), _naive(until),
-                _naive(since), _naive(until),
-            ],
-        ).fetchall()  # fmt: skip
-        return [f"{name or 'without zone'} {_how(extra, absent)}" for name, extra, absent in found]
+        """Windows between ``since`` and ``until`` that differ from their recomputation, and how."""
+        return [str(entry) for entry in differing_windows(self._database, declared, windows, since, until)]
 
     def newest_readings(self) -> dict[str, str]:
         """Identifier of the newest event of each sensor; of equal times the one with the later place."""
@@ -169,10 +108,6 @@ class Recomputation:
         """).fetchall()
         return dict(found)
 
-    def _register(self, name: str, rows: pa.Table) -> None:
-        self._database.register(f"{name}_rows", naive(rows))
-        self._database.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {name}_rows")
-
 
 def recomputation(tables: Tables) -> "closing[Recomputation]":
     """The recomputation of ``tables`` as a context that ends its database."""
@@ -181,7 +116,3 @@ def recomputation(tables: Tables) -> "closing[Recomputation]":
 
 def _naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _how(extra: bool, absent: bool) -> str:
-    return "should not be there" if extra else "is missing" if absent else "has other values"

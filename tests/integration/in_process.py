@@ -1,4 +1,4 @@
-"""Runs of gold assets in the process of the tests, on the one Spark session that they share."""
+"""Runs of assets and checks in the process of the tests, on the one Spark session that they share."""
 
 from datetime import date
 from types import SimpleNamespace
@@ -33,3 +33,15 @@ def materialize(
                 "dagster/asset_partition_range_end": last.isoformat(),
             },
         )
+
+
+def evaluate(settings: Settings, check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
+    """Run ``check`` on the tables of the stack, and return what it says."""
+    job = dg.Definitions(
+        asset_checks=[check],
+        jobs=[dg.define_asset_job("one", dg.AssetSelection.checks(check))],
+        resources={"settings": settings, "catalog": catalog_resource},
+    ).resolve_job_def("one")
+    with dg.DagsterInstance.ephemeral() as instance:
+        [evaluation] = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    return evaluation

@@ -9,16 +9,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import httpx
 import psutil
 import pyarrow as pa
 import pytest
 import redis
+from in_process import evaluate
 from rich.console import Console
 from waiting import until
 
 import contracts
+from lakehouse_assets.describe import table_key
+from lakehouse_assets.streaming.reconciliation_check import reconciliation_checks
 from resources.catalog import open_catalog
 from settings import Settings
 from sources.ledger import Ledger
@@ -231,6 +235,19 @@ def test_windows_equal_their_recomputation_from_bronze(settings: Settings) -> No
         (FROM wanted EXCEPT FROM found) UNION ALL (FROM found EXCEPT FROM wanted)
     """).fetchall()
     assert differing == []
+
+    # the same by the check, for every column of every closed window
+    checks = {key: check for check in reconciliation_checks() for key in check.check_keys}
+    for declared in (contracts.silver_1m(family), contracts.silver_5m(family)):
+        check = checks[dg.AssetCheckKey(table_key(declared), "reconciliation")]
+
+        def settled(check: dg.AssetChecksDefinition = check) -> bool:
+            said = evaluate(settings, check)
+            assert said.passed, (said.description, said.metadata["expectations"])
+            reached = said.metadata.get("until")
+            return reached is not None and reached.value >= (first + timedelta(minutes=1)).timestamp()
+
+        until(settled, f"the windows of {declared.identifier} equal their recomputation up to {first:%H:%M}")
 
 
 def test_down_and_up_lose_and_double_nothing(settings: Settings) -> None:
