@@ -19,9 +19,11 @@ from contracts.model import (
     Transform,
     Writer,
 )
+from contracts.rules import WINDOW, Counted, NotBelow, Rule, roll_up_rules
 from contracts.tables import (
     CITY,
     WINDOW_BOUNDS,
+    ZONE_ROLL_UPS,
     bronze_events,
     former_columns,
     gold_hourly,
@@ -72,6 +74,7 @@ def city_hourly(families: Sequence[Family]) -> Table:
         tile=timedelta(hours=1),
         warn_after=timedelta(hours=2),
         retired=tuple(name for family in families for name in retired_columns(family, f"{family.name}_")),
+        rules=tuple(rule for family in families for rule in _zone_rules(family)),
     )
 
 
@@ -145,6 +148,7 @@ def sensor_health(families: Sequence[Family]) -> Table:
         derived_from=tuple(of(family).identifier for family in families for of in (bronze_events, gold_hourly)),
         tile=timedelta(days=1),
         warn_after=timedelta(hours=25),
+        rules=(NotBelow("window_end", "last_seen", strict=True),),
     )
 
 
@@ -249,6 +253,16 @@ def _zone_columns(family: Family) -> Iterator[Column]:
             )  # fmt: skip
 
 
+def _zone_rules(family: Family) -> Iterator[Rule]:
+    sensors, events = f"{family.name}_sensor_count", f"{family.name}_event_count"
+    # a sensor counts because it has an event
+    yield NotBelow(events, sensors)
+    yield Counted(events, sensors)
+    for measure in family.measures:
+        if measure.kind is not MeasureKind.COUNTER:
+            yield from roll_up_rules(f"{family.name}_{measure.name}", ZONE_ROLL_UPS, count=None, events=None)
+
+
 def _sensor(families: Sequence[Family], of: TableOf) -> Column:
     return Column(
         "sensor_id",
@@ -279,6 +293,7 @@ def _city_table(
     tile: timedelta,
     warn_after: timedelta,
     retired: tuple[str, ...] = (),
+    rules: tuple[Rule, ...] = (),
 ) -> Table:
     return Table(
         layer=Layer.GOLD,
@@ -297,4 +312,5 @@ def _city_table(
         tile=tile,
         maintenance=BATCH_MAINTENANCE,
         retired=retired,
+        rules=(WINDOW, *rules),
     )

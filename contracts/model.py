@@ -5,6 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from contracts.errors import ContractError
+from contracts.rules import Rule
 
 
 class ColumnType(StrEnum):
@@ -180,7 +181,8 @@ class Table:
     ``derived_from`` holds identifiers of tables, or ``topic:<name>`` for a Kafka topic. ``key`` is unique
     within the table. ``event_time`` names the column that carries the time of the row. ``tile`` is the length
     of the window that one row stands for, ``None`` where a row is an event. ``retired`` names columns that are
-    dropped where the table still has them; a column that the contract merely lacks stays.
+    dropped where the table still has them; a column that the contract merely lacks stays. ``rules`` hold within
+    each row.
     """
 
     layer: Layer
@@ -200,6 +202,7 @@ class Table:
     served: bool = True
     maintenance: Maintenance = STREAM_MAINTENANCE
     retired: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -210,7 +213,8 @@ class Table:
                 "formerly and one that is retired are different columns"
             )
         used = {*self.key, *self.sort_order, self.event_time, *(f.column for f in self.partitioning)}
-        if missing := sorted(used - set(names)):
+        named = used | {name for rule in self.rules for name in rule.columns}
+        if missing := sorted(named - set(names)):
             raise ContractError(f"table {self.identifier}: no column {', '.join(missing)}")
         if renamed := sorted(name for name in used if self.column(name).formerly):
             raise ContractError(
@@ -266,6 +270,9 @@ class Family:
     freshness: Freshness = field(
         default_factory=lambda: Freshness(warn_after=timedelta(minutes=5), fail_after=timedelta(minutes=15))
     )
+
+    rules: tuple[Rule, ...] = ()
+    """What holds between the measures of one event."""
 
     def __post_init__(self) -> None:
         if not self.measures:

@@ -21,6 +21,7 @@ from contracts.model import (
     Transform,
     Writer,
 )
+from contracts.rules import WINDOW, Rule, roll_up_rules
 
 EVENT_COLUMNS = (
     Column("event_id", ColumnType.STRING, "Identifier of the event; the same event sent twice carries it twice"),
@@ -66,7 +67,10 @@ SLIDE = timedelta(minutes=1)
 """How far apart the sliding windows of ``<family>_5m`` start."""
 
 ROLL_UPS = (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN, Aggregate.LAST)
-"""Aggregates of each measure in a window, beside the count of its values."""
+"""Aggregates of each measure in a window of a sensor, beside the count of its values."""
+
+ZONE_ROLL_UPS = (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN)
+"""Those in a window of a zone, whose sensors' values have no common order."""
 
 WINDOW_BOUNDS = (
     Column("window_start", ColumnType.TIMESTAMP, "Start of the window, inclusive"),
@@ -114,6 +118,7 @@ def bronze_events(family: Family) -> Table:
         freshness=family.freshness,
         owners=family.owners,
         retired=family.retired,
+        rules=family.rules,
     )
 
 
@@ -170,7 +175,7 @@ def silver_5m(family: Family) -> Table:
         *(
             column
             for measure in family.measures
-            for column in _roll_ups(measure, (Aggregate.MIN, Aggregate.MAX, Aggregate.MEAN), last_by="")
+            for column in _roll_ups(measure, ZONE_ROLL_UPS, last_by="")
         ),
     )  # fmt: skip
     return Table(
@@ -189,6 +194,7 @@ def silver_5m(family: Family) -> Table:
         owners=family.owners,
         tile=timedelta(minutes=5),
         retired=retired_columns(family),
+        rules=_window_rules(family, ZONE_ROLL_UPS),
     )
 
 
@@ -324,7 +330,16 @@ def _windows(
         tile=tile,
         maintenance=BATCH_MAINTENANCE if writer is Writer.SPARK else STREAM_MAINTENANCE,
         retired=retired_columns(family),
+        rules=_window_rules(family, ROLL_UPS),
     )
+
+
+def _window_rules(family: Family, functions: Sequence[Aggregate]) -> tuple[Rule, ...]:
+    of_measures = (
+        roll_up_rules(measure.name, functions, count=f"{measure.name}_count", events="event_count")
+        for measure in family.measures
+    )
+    return (WINDOW, *(rule for rules in of_measures for rule in rules))
 
 
 def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) -> tuple[Column, ...]:

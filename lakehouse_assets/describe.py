@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from contracts import Column, Family, Table, Writer, families, table
+from contracts.rules import Rule
 from contracts.tables import WINDOW_BOUNDS, event_columns
 
 TOPIC_PREFIX = "topic:"
@@ -72,16 +73,21 @@ def table_spec(declared: Table) -> dg.AssetSpec:
             fail_window=declared.freshness.fail_after, warn_window=declared.freshness.warn_after
         ),
         metadata={
-            "dagster/column_schema": column_schema(declared.columns, key=declared.key),
+            "dagster/column_schema": column_schema(declared.columns, key=declared.key, rules=declared.rules),
             "dagster/column_lineage": column_lineage(declared),
             "dagster/table_name": declared.identifier,
         },
     )
 
 
-def column_schema(columns: Sequence[Column], key: Sequence[str] = ()) -> dg.TableSchema:
-    """Columns with type, unit, meaning, nullability and valid range; ``key`` is unique as a whole."""
-    constraints = [f"unique: {', '.join(key)}"] if key else []
+def column_schema(
+    columns: Sequence[Column], key: Sequence[str] = (), rules: Sequence[Rule] = ()
+) -> dg.TableSchema:
+    """Columns with type, unit, meaning, nullability and valid range; ``key`` is unique as a whole.
+
+    ``rules`` hold between the columns of a row.
+    """
+    constraints = [*([f"unique: {', '.join(key)}"] if key else []), *map(str, rules)]
     return dg.TableSchema(
         columns=[_table_column(column) for column in columns],
         constraints=dg.TableConstraints(other=constraints),

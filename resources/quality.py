@@ -1,17 +1,21 @@
 """Great Expectations: a suite from a table's contract, run on rows in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contracts import Table
+from contracts.rules import ROUNDING, NotBelow, Rule
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
     from great_expectations.core import ExpectationValidationResult
+    from great_expectations.expectations.expectation import Expectation
 
+ROUNDED_UP = " (rounded up)"
 MAX_FAILING_KEYS = 20
 """How many keys of failing rows a finding lists."""
 
@@ -48,7 +52,7 @@ class QualityReport:
 
 
 def expectation_suite(table: Table) -> "ExpectationSuite":
-    """Expectations of a contract: required columns, unique key (critical), valid ranges (warnings)."""
+    """Expectations of a contract: required columns, unique key, rules (critical), valid ranges (warnings)."""
     from great_expectations import ExpectationSuite  # takes seconds to import
     from great_expectations import expectations as gxe
 
@@ -74,8 +78,32 @@ def expectation_suite(table: Table) -> "ExpectationSuite":
                 for column in table.columns
                 if column.minimum is not None or column.maximum is not None
             ),
+            *(expectation for rule in table.rules for expectation in _of_rule(rule)),
         ],
     )
+
+
+def _of_rule(rule: Rule) -> "Iterator[Expectation]":
+    from great_expectations import expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    severity = "warning" if rule.measured else "critical"
+    if isinstance(rule, NotBelow):
+        yield gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+            column_A=f"{rule.greater}{ROUNDED_UP}" if rule.rounding else rule.greater,
+            column_B=rule.lesser,
+            or_equal=not rule.strict,
+            ignore_row_if="either_value_is_missing",
+            severity=severity,
+        )
+        return
+    yield gxe.ExpectColumnValuesToBeNull(
+        column=rule.column, row_condition=Column(rule.count) == 0, severity=severity
+    )
+    if rule.present:
+        yield gxe.ExpectColumnValuesToNotBeNull(
+            column=rule.column, row_condition=Column(rule.count) > 0, severity=severity
+        )
 
 
 def validate(table: Table, rows: pa.Table) -> QualityReport:
@@ -90,7 +118,7 @@ def validate(table: Table, rows: pa.Table) -> QualityReport:
         context.data_sources.add_pandas("rows")
         .add_dataframe_asset(table.name)
         .add_batch_definition_whole_dataframe("all")
-        .get_batch({"dataframe": rows.to_pandas()})
+        .get_batch({"dataframe": _with_rounded_up(table, rows).to_pandas()})
     )
     outcome = batch.validate(
         expectation_suite(table),
@@ -103,9 +131,19 @@ def validate(table: Table, rows: pa.Table) -> QualityReport:
     return QualityReport(rows=rows.num_rows, findings=tuple(_finding(table, result) for result in outcome.results))
 
 
+def _with_rounded_up(table: Table, rows: pa.Table) -> pa.Table:
+    """The rows, beside those columns that a rule compares up to rounding the same a little greater."""
+    rounded = {rule.greater for rule in table.rules if isinstance(rule, NotBelow) and rule.rounding}
+    for name in sorted(rounded & set(rows.column_names)):
+        values = rows[name].cast(pa.float64())
+        margin = pc.multiply(pc.max_element_wise(pc.abs(values), 1.0), ROUNDING)
+        rows = rows.append_column(f"{name}{ROUNDED_UP}", pc.add(values, margin))
+    return rows
+
+
 def _finding(table: Table, result: "ExpectationValidationResult") -> Finding:
     config = result.expectation_config
-    columns = config.kwargs.get("column") or ", ".join(config.kwargs.get("column_list", ()))
+    columns = _columns(config.kwargs)
     details = result.result
     observed = details.get("observed_value")
     if observed is None:
@@ -118,6 +156,17 @@ def _finding(table: Table, result: "ExpectationValidationResult") -> Finding:
         observed=str(observed),
         unexpected_count=int(details.get("unexpected_count") or 0),
         failing_keys=tuple({name: str(row[name]) for name in table.key} for row in _failing_rows(details)),
+    )
+
+
+def _columns(arguments: Mapping[str, Any]) -> str:
+    """Columns that an expectation is about, in words."""
+    if "column_A" in arguments:
+        return ", ".join(arguments[name].removesuffix(ROUNDED_UP) for name in ("column_A", "column_B"))
+    column: str = arguments.get("column") or ", ".join(arguments.get("column_list", ()))
+    condition = arguments.get("row_condition")
+    return (
+        column if condition is None else f"{column} where {condition['column']['name']} {condition['operator']} 0"
     )
 
 

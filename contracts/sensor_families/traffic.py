@@ -1,6 +1,7 @@
 """Traffic: induction loops and cameras that count vehicles on a road section."""
 
 from contracts.model import ColumnType, Family, Measure
+from contracts.rules import Counted
 from contracts.zones import CITY_ZONES
 
 FAMILY = Family(
@@ -22,4 +23,5 @@ FAMILY = Family(
             unit="1", nullable=True, minimum=0, maximum=1, steady=True,
         ),
     ),
+    rules=(Counted("avg_speed_kmh", "vehicle_count", present=False, measured=True),),
 )  # fmt: skip

@@ -67,8 +67,9 @@ def hourly_rows(declared: Table, start: datetime, rng: random.Random, sensors: i
             for measure in family(declared.family).measures:
                 missing = rng.random() < 0.2
                 row[f"{measure.name}_count"] = 0 if missing else rng.randint(1, row["event_count"])
-                for name in ("min", "max", "mean", "last"):
-                    value = None if missing else rng.uniform(measure.minimum or 0, measure.maximum or 1)
+                drawn = sorted(rng.uniform(measure.minimum or 0, measure.maximum or 1) for _ in range(4))
+                for name, between in zip(("min", "mean", "last", "max"), drawn, strict=True):
+                    value = None if missing else between
                     whole = measure.type == "long" and name != "mean" and value is not None
                     row[f"{measure.name}_{name}"] = int(value or 0) if whole else value
             if declared.family == ENERGY.name:

@@ -22,6 +22,7 @@ from waiting import until
 
 import contracts
 from lakehouse_assets.describe import table_key
+from lakehouse_assets.streaming.checks import streaming_checks
 from lakehouse_assets.streaming.reconciliation_check import reconciliation_checks
 from resources.catalog import open_catalog
 from settings import Settings
@@ -237,7 +238,7 @@ def test_windows_equal_their_recomputation_from_bronze(settings: Settings) -> No
     assert differing == []
 
     # the same by the check, for every column of every closed window
-    checks = {key: check for check in reconciliation_checks() for key in check.check_keys}
+    checks = {key: check for check in (*reconciliation_checks(), *streaming_checks()) for key in check.check_keys}
     for declared in (contracts.silver_1m(family), contracts.silver_5m(family)):
         check = checks[dg.AssetCheckKey(table_key(declared), "reconciliation")]
 
@@ -248,6 +249,8 @@ def test_windows_equal_their_recomputation_from_bronze(settings: Settings) -> No
             return reached is not None and reached.value >= (first + timedelta(minutes=1)).timestamp()
 
         until(settled, f"the windows of {declared.identifier} equal their recomputation up to {first:%H:%M}")
+        meets_contract = evaluate(settings, checks[dg.AssetCheckKey(table_key(declared), "contract")])
+        assert meets_contract.passed, meets_contract.metadata["expectations"]
 
 
 def test_down_and_up_lose_and_double_nothing(settings: Settings) -> None:

@@ -38,6 +38,12 @@ def plausible_row(declared: Table, number: int) -> dict[str, Any]:
             row[column.name] = type(row[column.name])(column.minimum)
         if column.maximum is not None and row[column.name] > column.maximum:
             row[column.name] = type(row[column.name])(column.maximum)
+        if column.name.endswith("_mean") and (smallest := f"{column.name[:-4]}min") in row:
+            row[column.name] = float(row[smallest])
+        if column.name.endswith("_count"):
+            row[column.name] = max(1, number)
+    if declared.tile is not None:
+        row["window_end"] = row["window_start"] + declared.tile
     return row
 
 

@@ -92,6 +92,7 @@ def test_each_table_is_an_asset_with_what_its_contract_says(declared: dg.AssetSp
     assert policy.fail_window.to_timedelta() == declared.freshness.fail_after
     schema = node.metadata["dagster/column_schema"]
     assert [column.name for column in schema.columns] == [column.name for column in declared.columns]
+    assert list(schema.constraints.other)[1:] == [str(rule) for rule in declared.rules]
     for column, shown in zip(declared.columns, schema.columns, strict=True):
         assert shown.constraints.nullable == column.nullable
         assert column.unit is None or f"[{column.unit}]" in shown.description
