@@ -27,6 +27,8 @@ from contracts.tables import (
     bronze_events,
     former_columns,
     gold_hourly,
+    known_families,
+    known_zones,
     lower_first,
     retired_columns,
 )
@@ -74,7 +76,7 @@ def city_hourly(families: Sequence[Family]) -> Table:
         tile=timedelta(hours=1),
         warn_after=timedelta(hours=2),
         retired=tuple(name for family in families for name in retired_columns(family, f"{family.name}_")),
-        rules=tuple(rule for family in families for rule in _zone_rules(family)),
+        rules=(known_zones(families), *(rule for family in families for rule in _zone_rules(family))),
     )
 
 
@@ -148,7 +150,11 @@ def sensor_health(families: Sequence[Family]) -> Table:
         derived_from=tuple(of(family).identifier for family in families for of in (bronze_events, gold_hourly)),
         tile=timedelta(days=1),
         warn_after=timedelta(hours=25),
-        rules=(NotBelow("window_end", "last_seen", strict=True),),
+        rules=(
+            known_families(families),
+            known_zones(families),
+            NotBelow("window_end", "last_seen", strict=True),
+        ),
     )
 
 
@@ -200,6 +206,7 @@ def anomalies(families: Sequence[Family]) -> Table:
         derived_from=tuple(gold_hourly(family).identifier for family in families),
         tile=timedelta(hours=1),
         warn_after=timedelta(hours=25),
+        rules=(known_families(families), known_zones(families)),
     )
 
 

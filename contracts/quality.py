@@ -14,6 +14,7 @@ from contracts.model import (
     Transform,
     Writer,
 )
+from contracts.rules import OneOf
 from contracts.tables import CITY
 
 REPORT = "quality.html"
@@ -63,4 +64,5 @@ def quality_results() -> Table:
         freshness=Freshness(warn_after=timedelta(hours=2), fail_after=timedelta(hours=26)),
         owners=("team:platform",),
         maintenance=BATCH_MAINTENANCE,
+        rules=(OneOf("severity", ("ERROR", "WARN")),),
     )  # fmt: skip

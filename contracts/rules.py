@@ -1,4 +1,4 @@
-"""What holds between the columns of one row, by the definition of the columns."""
+"""What holds within one row, by the definition of its columns."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,24 @@ class Counted:
         return f"{self.column} null {'exactly ' if self.present else ''}where {self.count} = 0"
 
 
-Rule = NotBelow | Counted
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """``column`` has one of ``values``, or is null. ``measured`` is as in :class:`NotBelow`."""
+
+    column: str
+    values: tuple[str, ...]
+    measured: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the rule is about."""
+        return (self.column,)
+
+    def __str__(self) -> str:
+        return f"{self.column} one of {', '.join(self.values)}"
+
+
+Rule = NotBelow | Counted | OneOf
 
 WINDOW = NotBelow("window_end", "window_start", strict=True)
 

@@ -21,7 +21,7 @@ from contracts.model import (
     Transform,
     Writer,
 )
-from contracts.rules import WINDOW, Rule, roll_up_rules
+from contracts.rules import WINDOW, OneOf, Rule, roll_up_rules
 
 EVENT_COLUMNS = (
     Column("event_id", ColumnType.STRING, "Identifier of the event; the same event sent twice carries it twice"),
@@ -118,7 +118,7 @@ def bronze_events(family: Family) -> Table:
         freshness=family.freshness,
         owners=family.owners,
         retired=family.retired,
-        rules=family.rules,
+        rules=(*family.rules, known_zones((family,))),
     )
 
 
@@ -222,6 +222,7 @@ def late_events(families: Sequence[Family]) -> Table:
         derived_from=tuple(f"topic:{family.topic}" for family in families),
         freshness=_NEVER_STALE,
         owners=("team:platform",),
+        rules=(known_families(families), known_zones(families)),
     )
 
 
@@ -252,6 +253,7 @@ def dead_letters(families: Sequence[Family]) -> Table:
         freshness=_NEVER_STALE,
         owners=("team:platform",),
         served=False,
+        rules=(known_families(families),),
     )
 
 
@@ -279,6 +281,17 @@ def former_columns(measure: Measure, function: Aggregate, prefix: str = "") -> t
 def retired_columns(family: Family, prefix: str = "") -> tuple[str, ...]:
     """Columns of aggregates of the measures that the family has retired."""
     return tuple(f"{prefix}{name}_{function}" for name in family.retired for function in Aggregate)
+
+
+def known_zones(families: Sequence[Family]) -> OneOf:
+    """The zones that families declare; a sensor that names another is configured wrongly, or they are."""
+    zones = dict.fromkeys(zone for family in families for zone in family.zones)
+    return OneOf("zone", tuple(zones), measured=True)
+
+
+def known_families(families: Sequence[Family]) -> OneOf:
+    """The families that there are."""
+    return OneOf("family", tuple(family.name for family in families))
 
 
 def lower_first(meaning: str) -> str:
@@ -339,7 +352,7 @@ def _window_rules(family: Family, functions: Sequence[Aggregate]) -> tuple[Rule,
         roll_up_rules(measure.name, functions, count=f"{measure.name}_count", events="event_count")
         for measure in family.measures
     )
-    return (WINDOW, *(rule for rules in of_measures for rule in rules))
+    return (WINDOW, known_zones((family,)), *(rule for rules in of_measures for rule in rules))
 
 
 def _roll_ups(measure: Measure, functions: Sequence[Aggregate], last_by: str) -> tuple[Column, ...]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts import Table
-from contracts.rules import ROUNDING, NotBelow, Rule
+from contracts.rules import ROUNDING, NotBelow, OneOf, Rule
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -88,6 +88,9 @@ def _of_rule(rule: Rule) -> "Iterator[Expectation]":
     from great_expectations.expectations.row_conditions import Column
 
     severity = "warning" if rule.measured else "critical"
+    if isinstance(rule, OneOf):
+        yield gxe.ExpectColumnValuesToBeInSet(column=rule.column, value_set=list(rule.values), severity=severity)
+        return
     if isinstance(rule, NotBelow):
         yield gxe.ExpectColumnPairValuesAToBeGreaterThanB(
             column_A=f"{rule.greater}{ROUNDED_UP}" if rule.rounding else rule.greater,

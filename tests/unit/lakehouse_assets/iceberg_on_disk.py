@@ -10,6 +10,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from contracts import ColumnType, Table, all_tables
+from contracts.rules import OneOf
 from resources.catalog import ensure_tables
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -42,6 +43,9 @@ def plausible_row(declared: Table, number: int) -> dict[str, Any]:
             row[column.name] = float(row[smallest])
         if column.name.endswith("_count"):
             row[column.name] = max(1, number)
+    for rule in declared.rules:
+        if isinstance(rule, OneOf):
+            row[rule.column] = rule.values[number % len(rule.values)]
     if declared.tile is not None:
         row["window_end"] = row["window_start"] + declared.tile
     return row
