@@ -76,6 +76,7 @@ def city_hourly(families: Sequence[Family]) -> Table:
         tile=timedelta(hours=1),
         warn_after=timedelta(hours=2),
         retired=tuple(name for family in families for name in retired_columns(family, f"{family.name}_")),
+        carried=("zone",),
         rules=(known_zones(families), *(rule for family in families for rule in _zone_rules(family))),
     )
 
@@ -206,6 +207,7 @@ def anomalies(families: Sequence[Family]) -> Table:
         derived_from=tuple(gold_hourly(family).identifier for family in families),
         tile=timedelta(hours=1),
         warn_after=timedelta(hours=25),
+        carried=("sensor_id", "zone"),
         rules=(known_families(families), known_zones(families)),
     )
 
@@ -301,6 +303,7 @@ def _city_table(
     warn_after: timedelta,
     retired: tuple[str, ...] = (),
     rules: tuple[Rule, ...] = (),
+    carried: tuple[str, ...] = (),
 ) -> Table:
     return Table(
         layer=Layer.GOLD,
@@ -320,4 +323,5 @@ def _city_table(
         maintenance=BATCH_MAINTENANCE,
         retired=retired,
         rules=(WINDOW, *rules),
+        carried=carried,
     )

@@ -182,7 +182,7 @@ class Table:
     within the table. ``event_time`` names the column that carries the time of the row. ``tile`` is the length
     of the window that one row stands for, ``None`` where a row is an event. ``retired`` names columns that are
     dropped where the table still has them; a column that the contract merely lacks stays. ``rules`` hold within
-    each row.
+    each row. ``carried`` names columns whose values on a day stand on the same day in a table that it is derived from.
     """
 
     layer: Layer
@@ -203,6 +203,7 @@ class Table:
     maintenance: Maintenance = STREAM_MAINTENANCE
     retired: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+    carried: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -213,7 +214,7 @@ class Table:
                 "formerly and one that is retired are different columns"
             )
         used = {*self.key, *self.sort_order, self.event_time, *(f.column for f in self.partitioning)}
-        named = used | {name for rule in self.rules for name in rule.columns}
+        named = used | {*self.carried, *(name for rule in self.rules for name in rule.columns)}
         if missing := sorted(named - set(names)):
             raise ContractError(f"table {self.identifier}: no column {', '.join(missing)}")
         if renamed := sorted(name for name in used if self.column(name).formerly):

@@ -344,6 +344,7 @@ def _windows(
         maintenance=BATCH_MAINTENANCE if writer is Writer.SPARK else STREAM_MAINTENANCE,
         retired=retired_columns(family),
         rules=_window_rules(family, ROLL_UPS),
+        carried=("sensor_id", "zone") if layer is Layer.GOLD else (),
     )
 
 

@@ -18,7 +18,7 @@ VOLUME_CHECK = "volume"
 """Name of the check of a batch table: a day has about as many rows as those around it."""
 
 
-def check_result(report: "QualityReport", rows_checked: str) -> dg.AssetCheckResult:
+def check_result(report: "QualityReport", rows_checked: str, name: str = CHECK_NAME) -> dg.AssetCheckResult:
     """Result with one line for each expectation; ``rows_checked`` says which rows the report is about.
 
     A value outside its valid range is a warning: a sensor measured it. A null in a required column or a key
@@ -26,7 +26,7 @@ def check_result(report: "QualityReport", rows_checked: str) -> dg.AssetCheckRes
     """
     failed = [finding for finding in report.findings if not finding.passed]
     return dg.AssetCheckResult(
-        check_name=CHECK_NAME,
+        check_name=name,
         passed=report.passed,
         severity=dg.AssetCheckSeverity.ERROR if report.critical else dg.AssetCheckSeverity.WARN,
         description=f"{len(failed)} of {len(report.findings)} expectations failed on {report.rows} rows",

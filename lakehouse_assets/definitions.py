@@ -9,6 +9,7 @@ from lakehouse_assets.gold.assets import gold_assets
 from lakehouse_assets.gold.contract_change import contract_change
 from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
 from lakehouse_assets.gold.late_data import late_data
+from lakehouse_assets.gold.reference_check import reference_checks
 from lakehouse_assets.maintenance.assets import maintenance_assets
 from lakehouse_assets.maintenance.jobs import MAINTENANCE, maintenance_schedule
 from lakehouse_assets.quality.assets import quality_asset
@@ -35,6 +36,7 @@ defs = dg.Definitions(
         *reconciliation_checks(),
         *progress_checks(),
         *freshness_checks(),
+        *reference_checks(),
     ],
     jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY, QUALITY_REPORT],
     schedules=[

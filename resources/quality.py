@@ -1,6 +1,6 @@
 """Great Expectations: a suite from a table's contract, run on rows in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +109,22 @@ def _of_rule(rule: Rule) -> "Iterator[Expectation]":
         )
 
 
-def validate(table: Table, rows: pa.Table) -> QualityReport:
-    """Run the suite of ``table`` on ``rows``."""
+def reference_suite(table: Table, known: Mapping[str, Collection[str]]) -> "ExpectationSuite":
+    """Expectations that each column of ``known`` has the values that it lists, or null (critical)."""
+    from great_expectations import ExpectationSuite  # takes seconds to import
+    from great_expectations import expectations as gxe
+
+    return ExpectationSuite(
+        name=f"{table.identifier} references",
+        expectations=[
+            gxe.ExpectColumnValuesToBeInSet(column=column, value_set=sorted(values), severity="critical")
+            for column, values in known.items()
+        ],
+    )
+
+
+def validate(table: Table, rows: pa.Table, suite: "ExpectationSuite | None" = None) -> QualityReport:
+    """Run ``suite``, else that of the contract of ``table``, on ``rows``."""
     import great_expectations as gx  # takes seconds to import
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -124,7 +138,7 @@ def validate(table: Table, rows: pa.Table) -> QualityReport:
         .get_batch({"dataframe": _with_rounded_up(table, rows).to_pandas()})
     )
     outcome = batch.validate(
-        expectation_suite(table),
+        suite or expectation_suite(table),
         result_format={
             "result_format": "SUMMARY",
             "unexpected_index_column_names": list(table.key),
