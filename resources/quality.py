@@ -1,13 +1,16 @@
-"""Great Expectations: a suite from a table's contract, run on rows in memory."""
+"""Great Expectations: a suite from a table's contract and the file beside it, run on rows in memory."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts import Table
+import contracts
+from contracts import LakehouseError, Table
 from contracts.rules import ROUNDING, NotBelow, OneOf, Rule
 
 if TYPE_CHECKING:
@@ -15,9 +18,15 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
     from great_expectations.expectations.expectation import Expectation
 
+SUITES = Path(contracts.__file__).with_name("suites")
+"""Holds ``<namespace>.<table>.json`` where a table has expectations that no contract can declare."""
 ROUNDED_UP = " (rounded up)"
 MAX_FAILING_KEYS = 20
 """How many keys of failing rows a finding lists."""
+
+
+class SuiteError(LakehouseError):
+    """A file of expectations beside the contracts cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,13 @@ class QualityReport:
 
 
 def expectation_suite(table: Table) -> "ExpectationSuite":
-    """Expectations of a contract: required columns, unique key, rules (critical), valid ranges (warnings)."""
+    """Expectations of a contract: required columns, unique key, rules (critical), valid ranges (warnings).
+
+    Those that stand beside the contract come with them.
+
+    Raises:
+        SuiteError: they cannot be read.
+    """
     from great_expectations import ExpectationSuite  # takes seconds to import
     from great_expectations import expectations as gxe
 
@@ -79,8 +94,27 @@ def expectation_suite(table: Table) -> "ExpectationSuite":
                 if column.minimum is not None or column.maximum is not None
             ),
             *(expectation for rule in table.rules for expectation in _of_rule(rule)),
+            *hand_written(table),
         ],
     )
+
+
+def hand_written(table: Table, folder: Path = SUITES) -> list[Mapping[str, Any]]:
+    """Expectations of the table's file beside the contracts, as Great Expectations' own JSON has them.
+
+    Raises:
+        SuiteError: the file is no suite.
+    """
+    path = folder / f"{table.identifier}.json"
+    if not path.exists():
+        return []
+    try:
+        expectations: list[Mapping[str, Any]] = json.loads(path.read_text())["expectations"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SuiteError(
+            f"{path} is no suite: it needs an object with the list `expectations` ({error})"
+        ) from error
+    return expectations
 
 
 def _of_rule(rule: Rule) -> "Iterator[Expectation]":
@@ -182,9 +216,14 @@ def _columns(arguments: Mapping[str, Any]) -> str:
         return ", ".join(arguments[name].removesuffix(ROUNDED_UP) for name in ("column_A", "column_B"))
     column: str = arguments.get("column") or ", ".join(arguments.get("column_list", ()))
     condition = arguments.get("row_condition")
-    return (
-        column if condition is None else f"{column} where {condition['column']['name']} {condition['operator']} 0"
-    )
+    if condition is None:
+        return column
+    if "column" not in condition:  # a combination of conditions
+        return f"{column} where {condition}"
+    other = condition["column"]["name"]
+    if condition["type"] == "nullity":
+        return f"{column} where {other} is {'null' if condition['is_null'] else 'present'}"
+    return f"{column} where {other} {condition['operator']} {condition['parameter']}"
 
 
 def _failing_rows(details: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from iceberg_on_disk import START, plausible_row
 
 from contracts import ContractError, Table, all_tables, family, table
 from contracts.rules import WINDOW, Counted, NotBelow
-from resources.quality import Finding, QualityReport, validate
+from resources.quality import SUITES, Finding, QualityReport, SuiteError, hand_written, validate
 
 HOURLY = table("gold.traffic_hourly")
 SPEED = "avg_speed_kmh"
@@ -137,6 +138,46 @@ def test_a_zone_that_no_contract_knows_is_a_warning_and_a_family_an_error() -> N
     assert not report.critical
     rows[3]["family"] = "tides"
     assert validate(declared, as_arrow(rows)).critical
+
+
+def test_what_stands_beside_the_contract_of_health_is_checked() -> None:
+    declared = table("gold.sensor_health")
+    silent = {"event_count": 0, "coverage_ratio": 0.0, "stuck_measure": None, "stuck_s": None}
+    undrifted = {"drift_measure": None, "drift_score": None}
+    broken: list[tuple[dict[str, Any], set[str]]] = [
+        (silent | undrifted, set()),
+        (silent | {"coverage_ratio": 0.1}, {"coverage_ratio where event_count == 0"}),
+        ({"coverage_ratio": 0.0}, {"coverage_ratio where event_count > 0"}),
+        ({"stuck_measure": None}, {"stuck_measure where stuck_s is present"}),
+        ({"stuck_s": None}, {"stuck_s where stuck_measure is present"}),
+        (silent | {"stuck_measure": "s", "stuck_s": 2000.0}, {"stuck_s where event_count == 0"}),
+        ({"drift_score": None}, {"drift_score where drift_measure is present"}),
+    ]
+    rows = [plausible_row(declared, number + 2) | changed for number, (changed, _) in enumerate(broken)]
+    found = failed(validate(declared, as_arrow(rows)))
+    for row, (changed, columns) in zip(rows, broken, strict=True):
+        named = {f.columns for f in found for key in f.failing_keys if key["sensor_id"] == row["sensor_id"]}
+        assert named == columns, changed
+    assert all(finding.critical for finding in found)
+
+
+def test_each_suite_beside_the_contracts_is_of_a_table_and_its_columns() -> None:
+    files = sorted(SUITES.iterdir())
+    assert files
+    for file in files:
+        declared = table(file.stem)
+        for expectation in hand_written(declared):
+            condition = expectation["kwargs"].get("row_condition", {"column": {"name": declared.event_time}})
+            for name in (expectation["kwargs"]["column"], condition["column"]["name"]):
+                assert declared.column(name)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_file_that_is_no_suite_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / f"{HOURLY.identifier}.json").write_text(text)
+    with pytest.raises(SuiteError, match=r"gold\.traffic_hourly\.json is no suite"):
+        hand_written(HOURLY, tmp_path)
+    assert hand_written(table("gold.traffic_daily"), tmp_path) == []
 
 
 def test_a_rule_of_a_column_that_is_not_there_is_refused() -> None:
