@@ -182,7 +182,8 @@ class Table:
     within the table. ``event_time`` names the column that carries the time of the row. ``tile`` is the length
     of the window that one row stands for, ``None`` where a row is an event. ``retired`` names columns that are
     dropped where the table still has them; a column that the contract merely lacks stays. ``rules`` hold within
-    each row. ``carried`` names columns whose values on a day stand on the same day in a table that it is derived from.
+    each row, those about columns that the table has. ``carried`` names columns whose values on a day stand on the
+    same day in a table that it is derived from.
     """
 
     layer: Layer
@@ -214,8 +215,7 @@ class Table:
                 "formerly and one that is retired are different columns"
             )
         used = {*self.key, *self.sort_order, self.event_time, *(f.column for f in self.partitioning)}
-        named = used | {*self.carried, *(name for rule in self.rules for name in rule.columns)}
-        if missing := sorted(named - set(names)):
+        if missing := sorted((used | {*self.carried}) - set(names)):
             raise ContractError(f"table {self.identifier}: no column {', '.join(missing)}")
         if renamed := sorted(name for name in used if self.column(name).formerly):
             raise ContractError(
@@ -278,6 +278,11 @@ class Family:
     def __post_init__(self) -> None:
         if not self.measures:
             raise ContractError(f"family {self.name!r} measures nothing")
+        measured = {measure.name for measure in self.measures}
+        if unknown := sorted({name for rule in self.rules for name in rule.columns} - measured):
+            raise ContractError(
+                f"family {self.name!r} has a rule about {', '.join(unknown)}, which it does not measure"
+            )
 
     @property
     def topic(self) -> str:

@@ -71,12 +71,11 @@ def expectation_suite(table: Table) -> "ExpectationSuite":
     from great_expectations import ExpectationSuite  # takes seconds to import
     from great_expectations import expectations as gxe
 
+    names = {column.name for column in table.columns}
     return ExpectationSuite(
         name=table.identifier,
         expectations=[
-            gxe.ExpectTableColumnsToMatchSet(
-                column_set=[column.name for column in table.columns], exact_match=False, severity="critical"
-            ),
+            gxe.ExpectTableColumnsToMatchSet(column_set=sorted(names), exact_match=False, severity="critical"),
             gxe.ExpectCompoundColumnsToBeUnique(column_list=list(table.key), severity="critical"),
             *(
                 gxe.ExpectColumnValuesToNotBeNull(column=column.name, severity="critical")
@@ -93,7 +92,12 @@ def expectation_suite(table: Table) -> "ExpectationSuite":
                 for column in table.columns
                 if column.minimum is not None or column.maximum is not None
             ),
-            *(expectation for rule in table.rules for expectation in _of_rule(rule)),
+            *(
+                expectation
+                for rule in table.rules
+                if names.issuperset(rule.columns)
+                for expectation in _of_rule(rule)
+            ),
             *hand_written(table),
         ],
     )

@@ -180,10 +180,25 @@ def test_a_file_that_is_no_suite_is_named(text: str, tmp_path: Path) -> None:
     assert hand_written(table("gold.traffic_daily"), tmp_path) == []
 
 
-def test_a_rule_of_a_column_that_is_not_there_is_refused() -> None:
-    for rule in (NotBelow("event_count", "nothing"), Counted("nothing", "event_count")):
-        with pytest.raises(ContractError, match="no column nothing"):
-            replace(HOURLY, rules=(rule,))
+@pytest.mark.parametrize("declared", all_tables(), ids=lambda declared: declared.identifier)
+def test_rules_are_about_columns_that_there_are(declared: Table) -> None:
+    named = {*declared.carried, *(name for rule in declared.rules for name in rule.columns)}
+    assert named <= {column.name for column in declared.columns}
+
+
+def test_a_rule_about_what_a_family_does_not_measure_is_refused() -> None:
+    for rule in (NotBelow("vehicle_count", "nothing"), Counted("nothing", "vehicle_count")):
+        with pytest.raises(ContractError, match="a rule about nothing, which it does not measure"):
+            replace(family("traffic"), rules=(rule,))
+
+
+def test_a_column_that_was_dropped_takes_its_rules_with_it() -> None:
+    kept = tuple(column for column in HOURLY.columns if column.name != f"{SPEED}_mean")
+    assert failed(validate(replace(HOURLY, columns=kept), as_arrow(plausible_rows(HOURLY)))) == []
+    rows = [
+        {name: value for name, value in row.items() if name != f"{SPEED}_mean"} for row in plausible_rows(HOURLY)
+    ]
+    assert failed(validate(replace(HOURLY, columns=kept), as_arrow(rows))) == []
 
 
 def test_the_rules_of_a_family_hold_for_its_events() -> None:
