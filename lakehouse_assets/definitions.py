@@ -6,6 +6,7 @@ from lakehouse_assets.alerts import failed_run_alert
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
 from lakehouse_assets.freshness_checks import freshness_checks
 from lakehouse_assets.gold.assets import gold_assets
+from lakehouse_assets.gold.automation import GOLD_FOLLOWS
 from lakehouse_assets.gold.contract_change import contract_change
 from lakehouse_assets.gold.jobs import GOLD_DAILY, GOLD_HOURLY, gold_daily_schedule, gold_hourly_schedule
 from lakehouse_assets.gold.late_data import late_data
@@ -47,7 +48,15 @@ defs = dg.Definitions(
         quality_report_schedule,
         weekly_report_schedule,
     ],
-    sensors=[stream_snapshots, topic_offsets, stuck_stream, late_data, contract_change, failed_run_alert],
+    sensors=[
+        stream_snapshots,
+        topic_offsets,
+        stuck_stream,
+        late_data,
+        contract_change,
+        GOLD_FOLLOWS,
+        failed_run_alert,
+    ],
     resources={"settings": settings_resource, "catalog": catalog_resource, "spark": spark_resource},
     # one process, so that one Spark session serves all steps of a run
     executor=dg.in_process_executor,

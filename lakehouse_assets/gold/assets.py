@@ -9,6 +9,7 @@ import dagster as dg
 from contracts import Table, Writer
 from lakehouse_assets.check_results import CHECK_NAME, VOLUME_CHECK
 from lakehouse_assets.describe import table_key, table_spec
+from lakehouse_assets.gold.automation import follow_upstream
 from lakehouse_assets.gold.missing import require_upstream_days
 from lakehouse_assets.gold.partitions import DAILY
 from lakehouse_assets.gold.query import windows_recipe
@@ -49,6 +50,7 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
         metadata=spec.metadata,
         code_version=recipe.version,
         partitions_def=DAILY,
+        automation_condition=follow_upstream(recipe),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=declared.identifier,
         required_resource_keys={"settings", "catalog", "spark"},
