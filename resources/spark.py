@@ -12,6 +12,8 @@ from settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+POOL = "spark"
+"""Dagster's pool of the assets that need a session."""
 LOCAL_MASTER = "local"
 LONG_RUN_DAYS = 3
 """Days of data from which on it pays to have the JVM optimise what it runs."""

@@ -15,6 +15,7 @@ from lakehouse_assets.gold.partitions import DAILY
 from lakehouse_assets.gold.query import windows_recipe
 from lakehouse_assets.gold.recipe import SAME_DAY, Input, Recipe
 from lakehouse_assets.gold.recipes import gold_recipes
+from resources.spark import POOL
 
 if TYPE_CHECKING:
     from lakehouse_assets.gold.recompute import Recomputed
@@ -52,7 +53,7 @@ def gold_asset(recipe: Recipe) -> dg.AssetsDefinition:
         partitions_def=DAILY,
         automation_condition=follow_upstream(recipe),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=declared.identifier,
+        pool=POOL,
         required_resource_keys={"settings", "catalog", "spark"},
         check_specs=list(_check_specs(recipe, spec.key)),
     )

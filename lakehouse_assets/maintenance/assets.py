@@ -7,6 +7,7 @@ import dagster as dg
 
 from contracts import Table, all_tables
 from lakehouse_assets.describe import table_key
+from resources.spark import POOL
 
 if TYPE_CHECKING:
     from maintenance.run import TableMaintenance
@@ -53,6 +54,7 @@ def _maintenance_asset(declared: Table) -> dg.AssetsDefinition:
             "compact_at": rules.compact_at,
             "orphans_after": str(rules.orphans_after),
         },
+        pool=POOL,
         required_resource_keys={"settings", "catalog", "spark"},
     )
     def maintenance(context: dg.AssetExecutionContext, config: MaintenanceConfig) -> dg.MaterializeResult[None]:

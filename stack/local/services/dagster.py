@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from resources.dagster_client import LOCATION
+from resources.spark import POOL
 from settings import Settings
 from settings.model import ROOT
 from stack.errors import StackError
@@ -15,6 +16,9 @@ from stack.local.files import write_private
 from stack.local.http_probe import get_json
 from stack.local.local_env import is_free
 from stack.local.service import Service, Stage
+
+SPARK_RUNS = 1
+"""Runs with a Spark session at a time: a local one takes all cores."""
 
 
 def dagster_environment(settings: Settings, java_home: Path) -> dict[str, str]:
@@ -100,11 +104,15 @@ def prepare(settings: Settings) -> None:
 
 
 def _create_storage(settings: Settings) -> None:
-    """Create the instance's databases before its processes start: two that do so at once spoil them."""
+    """Create the instance's databases before its processes start: two that do so at once spoil them.
+
+    The daemon takes the default limit of a pool only after it has started the first runs of it: so Spark's is set.
+    """
     folder = settings.home / "dagster"
     if (folder / "history").exists():
         return
-    command: list[str | Path] = [settings.toolchain / "main" / "bin" / "dagster", "instance", "info"]
+    command: list[str | Path] = [settings.toolchain / "main" / "bin" / "dagster", "instance"]
+    command += ["concurrency", "set", POOL, str(SPARK_RUNS)]
     created = subprocess.run(
         command,
         env={**os.environ, "DAGSTER_HOME": str(folder), "DAGSTER_DISABLE_TELEMETRY": "yes"},
