@@ -192,6 +192,7 @@ ELSEWHERE = {
     "chaos": ("stack.chaos.commands", "chaos"),
     "jobs": ("stack.jobs.commands", "app"),
     "bench": ("benchmarks.commands", "app"),
+    "export": ("lakehouse_assets.airflow_export.commands", "app"),
 }
 """Commands of other modules: what these import (Arrow, the Kafka client) takes longer than most commands do."""
 

@@ -1,0 +1,40 @@
+"""The report of an export: what stands for what, how to use it, and what has no equivalent."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from lakehouse_assets.airflow_export.model import Export, Refusal
+
+REPORT = "REPORT.md"
+
+
+def report(export: Export) -> str:
+    """The report as Markdown."""
+    return "\n".join(_lines(export)) + "\n"
+
+
+def _lines(export: Export) -> Iterator[str]:
+    yield "# Airflow DAGs of the lakehouse"
+    yield ""
+    yield "Written by `./lakehouse export airflow`. The DAGs call a running Dagster; they compute nothing."
+    yield ""
+    yield "1. Copy these files into Airflow's DAGs folder, not below it: the DAGs import the two modules."
+    yield "2. `airflow connections import connections.example.json`, with host and token (password) set."
+    yield "3. `airflow pools import pools.json`"
+    yield "4. Stop in Dagster the schedules that have a DAG here; leave its sensors on. Then unpause the DAGs."
+    yield ""
+    yield "| DAG | Dagster job | cron | timezone | tasks |"
+    yield "| --- | --- | --- | --- | --- |"
+    for dag in export.dags:
+        yield f"| `{dag.dag_id}` | `{dag.job}` | `{dag.cron or 'none'}` | {dag.timezone} | {len(dag.tasks)} |"
+    yield ""
+    yield "## What has no equivalent"
+    yield ""
+    if not export.refusals:
+        yield "Nothing."
+    kinds: dict[tuple[str, str, str], list[Refusal]] = defaultdict(list)
+    for refusal in export.refusals:
+        kinds[refusal.kind, refusal.reason, refusal.nearest].append(refusal)
+    for (kind, reason, nearest), refusals in kinds.items():
+        yield f"- **{kind}**: {reason}. Nearest: {nearest}."
+        yield from (f"  - `{refusal.name}`" for refusal in refusals)
