@@ -35,6 +35,21 @@ def add_development_packages(lock: Path, toolchain: Path) -> None:
     _run(["pip", "install", "--require-hashes", "--python", python, "-r", lock], toolchain, lock)
 
 
+def make_environment(folder: Path, lock: Path, toolchain: Path) -> None:
+    """Make ``folder`` an environment of its own with what ``lock`` pins, in place of one that is there.
+
+    Raises:
+        StackError: a package cannot be installed.
+    """
+    _run(["venv", "--quiet", "--clear", folder], toolchain, lock)
+    python = folder / "bin" / "python"
+    _run(
+        ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", python, "-r", lock],
+        toolchain,
+        lock,
+    )
+
+
 def _run(arguments: list[str | Path], toolchain: Path, lock: Path) -> None:
     # the interpreter that installs only decides which wheels fit
     interpreter = [] if "--python" in arguments else ["--python", str(toolchain / "main" / "bin" / "python")]

@@ -1,0 +1,84 @@
+"""A code location for Airflow to call: a stream, a table that passes its check, one that fails, what is below."""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+
+DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", timezone="UTC", end_offset=1)
+STREAM = dg.AssetSpec(
+    ["bronze", "stream"], freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=60))
+)
+
+
+def table(name: str, *deps: str, passes: bool) -> dg.AssetsDefinition:
+    """A table that is computed from others, with a blocking check."""
+    key = dg.AssetKey(["gold", name])
+
+    @dg.asset(
+        key=key,
+        deps=[dg.AssetKey(dep.split("/")) for dep in deps],
+        partitions_def=DAYS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"gold.{name}",
+        metadata={"dagster/table_name": f"gold.{name}"},
+        check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True)],
+    )
+    def computed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        context.log.info(f"computes {context.partition_keys}")
+        yield dg.AssetCheckResult(check_name="contract", passed=passes, description=f"{name} is what it is")
+        if not passes:
+            raise dg.Failure(f"{name} is not published")
+        yield dg.MaterializeResult()
+
+    return computed
+
+
+GATE = "may_go_on"
+"""File in Dagster's home that a slow run waits for."""
+
+
+@dg.asset(group_name="waits")
+def slow(context: dg.AssetExecutionContext) -> None:
+    """Waits until :data:`GATE` is there."""
+    while not (Path(context.instance.root_directory) / GATE).exists():
+        time.sleep(0.1)
+
+
+@dg.asset(group_name="waits")
+def never() -> None:
+    """Waits until it is cancelled."""
+    time.sleep(600)
+
+
+JOB = dg.define_asset_job(
+    "daily", selection=dg.AssetSelection.groups("default") - dg.AssetSelection.assets(STREAM.key)
+)
+
+
+@dg.schedule(job_name="daily", cron_schedule="25 0 * * *", execution_timezone="UTC", name="closes_yesterday")
+def closes_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Ask for the day before the tick."""
+    return dg.RunRequest(partition_key=f"{context.scheduled_execution_time - timedelta(days=1):%Y-%m-%d}")
+
+
+defs = dg.Definitions(
+    assets=[
+        STREAM,
+        table("good", "bronze/stream", passes=True),
+        table("below_good", "gold/good", passes=True),
+        table("bad", "bronze/stream", passes=False),
+        slow,
+        never,
+        table("below_bad", "gold/bad", passes=True),
+    ],
+    jobs=[
+        JOB,
+        dg.define_asset_job("run_slow", selection=["slow"]),
+        dg.define_asset_job("run_never", selection=["never"], tags={"dagster/max_runtime": "5"}),
+    ],
+    schedules=[closes_yesterday],
+    executor=dg.in_process_executor,
+)

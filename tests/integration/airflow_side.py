@@ -1,0 +1,43 @@
+"""Runs in the environment of Airflow: parses the exported DAGs, or runs one; prints JSON on the last line.
+
+Arguments: ``parse``, or ``run DAG_ID LOGICAL_DATE``.
+"""
+
+import json
+import os
+import sys
+from datetime import datetime
+from typing import Any
+
+from airflow.dag_processing.dagbag import DagBag
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    found = parsed(bag) if sys.argv[1] == "parse" else run(bag, sys.argv[2], sys.argv[3])
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+
+
+def parsed(bag: DagBag) -> dict[str, Any]:
+    """What Airflow makes of the files."""
+    dags = {
+        dag_id: {
+            "tasks": {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks},
+            "timetable": type(dag.timetable).__name__,
+            "catchup": dag.catchup,
+        }
+        for dag_id, dag in bag.dags.items()
+    }
+    return {"errors": bag.import_errors, "dags": dags, "dagster": "dagster" in sys.modules}
+
+
+def run(bag: DagBag, dag_id: str, logical_date: str) -> dict[str, Any]:
+    """States and values of the tasks of a DAG run, triggers included."""
+    dag_run = bag.dags[dag_id].test(logical_date=datetime.fromisoformat(logical_date))
+    instances = dag_run.get_task_instances()
+    return {"state": dag_run.state, "tasks": {instance.task_id: instance.state for instance in instances}}
+
+
+if __name__ == "__main__":
+    main()
