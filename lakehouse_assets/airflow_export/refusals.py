@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from lakehouse_assets.airflow_export.model import Dag, Refusal, RunTask
-from lakehouse_assets.airflow_export.tasks import JobView
+from lakehouse_assets.airflow_export.tasks import JobView, retry_policy
 
 if TYPE_CHECKING:
     from dagster import RepositoryDefinition
@@ -50,6 +50,13 @@ def graph_refusals(
                 "declare a job or schedule for it in Dagster and export again",
             )
         yield from _partition_mappings(graph, key, exported)
+        if key in exported and retry_policy(node.assets_def) is not None:
+            yield Refusal(
+                "retry policy",
+                name,
+                "Dagster tries the step again within its run as well, so that tries multiply",
+                "the task has the policy's retries and delay; set retries=0 in the DAG to leave them to Dagster",
+            )
     yield from _many_pools(repository, graph, dags)
 
 

@@ -33,6 +33,13 @@ SDK = {
     },
 }
 """Where Airflow 2 has what Airflow 3 has in ``airflow.sdk``."""
+LIMITS = {
+    AirflowVersion.TWO: (
+        "**kill**: Airflow 2 does not tell a trigger that its task was killed: the run in Dagster goes on. "
+        "Nearest: cancel it there; the task's log has the link.",
+    ),
+}
+"""What a version of Airflow cannot do; a line of the report each."""
 MOVED_SINCE_2 = {
     "from airflow.sdk import BaseOperator\n": "",
     "from airflow.sdk.exceptions import AirflowException, AirflowFailException\n": (
@@ -71,7 +78,7 @@ def render(export: Export, version: AirflowVersion, dagster_url: str) -> dict[st
             for pool in export.pools
         }
     )
-    files[REPORT] = report(export)
+    files[REPORT] = report(export, LIMITS.get(version, ()))
     return files
 
 

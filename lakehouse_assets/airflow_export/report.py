@@ -1,19 +1,19 @@
 """The report of an export: what stands for what, how to use it, and what has no equivalent."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lakehouse_assets.airflow_export.model import Export, Refusal
 
 REPORT = "REPORT.md"
 
 
-def report(export: Export) -> str:
-    """The report as Markdown."""
-    return "\n".join(_lines(export)) + "\n"
+def report(export: Export, limits: Sequence[str]) -> str:
+    """The report as Markdown; ``limits`` is what the version of Airflow cannot do."""
+    return "\n".join(_lines(export, limits)) + "\n"
 
 
-def _lines(export: Export) -> Iterator[str]:
+def _lines(export: Export, limits: Sequence[str]) -> Iterator[str]:
     yield "# Airflow DAGs of the lakehouse"
     yield ""
     yield "Written by `./lakehouse export airflow`. The DAGs call a running Dagster; they compute nothing."
@@ -30,8 +30,9 @@ def _lines(export: Export) -> Iterator[str]:
     yield ""
     yield "## What has no equivalent"
     yield ""
-    if not export.refusals:
+    if not export.refusals and not limits:
         yield "Nothing."
+    yield from (f"- {limit}" for limit in limits)
     kinds: dict[tuple[str, str, str], list[Refusal]] = defaultdict(list)
     for refusal in export.refusals:
         kinds[refusal.kind, refusal.reason, refusal.nearest].append(refusal)

@@ -196,17 +196,18 @@ def _outlets(view: JobView, unit: _Unit) -> tuple[str, ...]:
 
 
 def _retries(nodes: Sequence[Any]) -> Retries | None:
-    policies = [
-        node.assets_def.node_def.retry_policy
-        for node in nodes
-        if isinstance(node.assets_def.node_def, dg.OpDefinition) and node.assets_def.node_def.retry_policy
-    ]
+    policies = [policy for node in nodes if (policy := retry_policy(node.assets_def)) is not None]
     if not policies:
         return None
     patient = max(policies, key=lambda policy: (policy.max_retries, policy.delay or 0))
     return Retries(
         patient.max_retries, timedelta(seconds=patient.delay or 0), patient.backoff is dg.Backoff.EXPONENTIAL
     )
+
+
+def retry_policy(asset: dg.AssetsDefinition) -> dg.RetryPolicy | None:
+    """How often Dagster tries the op of an asset again."""
+    return asset.node_def.retry_policy if isinstance(asset.node_def, dg.OpDefinition) else None
 
 
 def _timeout(job: dg.JobDefinition) -> timedelta:

@@ -213,6 +213,11 @@ def test_the_report_names_every_refusal() -> None:
         assert refusal.reason in REAL["REPORT.md"]
 
 
+def test_the_report_says_what_airflow_2_cannot_do() -> None:
+    assert "**kill**" in files(definitions(), AirflowVersion.TWO)["REPORT.md"]
+    assert "**kill**" not in files(definitions())["REPORT.md"]
+
+
 def test_the_connection_is_an_example_without_a_token() -> None:
     [connection] = json.loads(REAL["connections.example.json"]).values()
     assert connection["password"] == ""

@@ -204,6 +204,7 @@ def test_a_task_asks_for_the_day_that_dagster_would_ask_for(moment: datetime) ->
     [
         ("sensor", ["watcher"]),
         ("freshness policy", ["bronze/events"]),
+        ("retry policy", ["gold/hourly"]),
     ],
 )
 def test_what_has_no_equivalent_is_named(kind: str, names: list[str]) -> None:
