@@ -146,7 +146,7 @@ def test_another_name_and_another_order_are_no_change(platform: Platform, monkey
     [speed] = [measure for measure in TRAFFIC.measures if measure.name == "avg_speed_kmh"]
     others = [measure for measure in TRAFFIC.measures if measure is not speed]
     speed = replace(speed, name="mean_speed_kmh", formerly=("avg_speed_kmh",))
-    family = replace(TRAFFIC, measures=(*others[::-1], speed))
+    family = replace(TRAFFIC, measures=(*others[::-1], speed), rules=())
     renamed, bronze = gold_hourly(family), bronze_events(family)
     monkeypatch.setattr(sensor, "table", lambda identifier: bronze if identifier == bronze.identifier else None)
     assert "mean_speed_kmh_max" in {column.name for column in renamed.columns}

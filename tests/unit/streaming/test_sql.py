@@ -76,7 +76,7 @@ def test_an_event_is_read_under_the_names_that_its_columns_had_formerly() -> Non
     traffic = family("traffic")
     speed = next(measure for measure in traffic.measures if measure.name == "avg_speed_kmh")
     renamed = replace(speed, name="speed_kmh", formerly=("avg_speed_kmh", "mean_speed_kmh"))
-    member = replace(traffic, measures=(*(m for m in traffic.measures if m is not speed), renamed))
+    member = replace(traffic, measures=(*(m for m in traffic.measures if m is not speed), renamed), rules=())
     source = sql.create_source(member, bootstrap_servers="localhost:1", idle_timeout_s=1)
     carried = ("speed_kmh", "mean_speed_kmh", "avg_speed_kmh")
     assert all(f"  `{name}` DOUBLE,\n" in source for name in carried)
