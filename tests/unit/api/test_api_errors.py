@@ -40,6 +40,8 @@ TYPED_PARAMETERS = [
     "columns",
     "order",
     "limit",
+    "cursor",
+    "format",
     "from",
     "to",
     *(
@@ -80,11 +82,24 @@ def test_hostile_text_in_a_text_filter_is_only_text(client: TestClient, paramete
 
 
 @pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("parameter", ["measures", "group_by", "time_bucket", "limit", "format", "sensor"])
+def test_hostile_aggregates_are_refused(client: TestClient, parameter: str, text: str) -> None:
+    problem(client.get(f"/v1/tables/{TABLE.identifier}/aggregate", params={parameter: text}), 422)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_snapshots_are_refused(client: TestClient, text: str) -> None:
+    answer = client.get(ROWS, params={"as_of": text})
+    problem(answer, answer.status_code)
+    assert answer.status_code in {404, 422}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_are_refused(client: TestClient, text: str) -> None:
     problem(client.get(ROWS, params={text: "1"}), 422)
     if text.strip(" ./"):
         path = "".join(f"%{byte:02X}" for byte in text[:300].encode())
-        for suffix in ("", "/rows"):
+        for suffix in ("", "/rows", "/aggregate"):
             problem(client.get(f"/v1/tables/{path}{suffix}"), 404)
 
 
@@ -126,7 +141,7 @@ def test_the_answer_says_what_is_allowed(client: TestClient, query: str, expecte
     assert expected in problem(client.get(f"{ROWS}?{query}"), 422)["detail"]
 
 
-@pytest.mark.parametrize("suffix", ["", "/rows"])
+@pytest.mark.parametrize("suffix", ["", "/rows", "/aggregate"])
 def test_an_unknown_table_is_answered_with_near_ones(client: TestClient, suffix: str) -> None:
     detail = problem(client.get(f"/v1/tables/bronze.trafic_event{suffix}"), 404)["detail"]
     assert "did you mean bronze.traffic_events" in detail

@@ -227,7 +227,7 @@ def test_values_are_read_as_the_stream_reads_them(name: str, value: bytes, expec
 def test_a_former_name_is_read_as_the_column_is() -> None:
     count = next(measure for measure in TRAFFIC.measures if measure.name == "vehicle_count")
     renamed = replace(count, name="vehicles", formerly=("vehicle_count",))
-    member = replace(TRAFFIC, measures=(renamed, *(m for m in TRAFFIC.measures if m is not count)))
+    member = replace(TRAFFIC, measures=(renamed, *(m for m in TRAFFIC.measures if m is not count)), rules=())
     for name in ("vehicles", "vehicle_count"):
         assert outcome(EVENT + f',"{name}":7}}'.encode(), member) is None
         assert outcome(EVENT + f',"{name}":"many"}}'.encode(), member) == ("wrong_type", name)
