@@ -40,7 +40,7 @@ def latency(
 
 @app.command()
 def ingest(
-    events: Annotated[int, typer.Option(min=10_000, help="Events of all families together.")] = 3_000_000,
+    events: Annotated[int, typer.Option(min=10_000, help="Events of all families together.")] = 6_000_000,
     as_json: Json = False,
 ) -> None:
     """Measure how fast full topics are emptied: into bronze alone, and into all that the jobs write."""
