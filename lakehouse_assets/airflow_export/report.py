@@ -22,6 +22,8 @@ def _lines(export: Export, limits: Sequence[str]) -> Iterator[str]:
     yield "2. `airflow connections import connections.example.json`, with host and token (password) set."
     yield "3. `airflow pools import pools.json`"
     yield "4. Stop in Dagster the schedules that have a DAG here; leave its sensors on. Then unpause the DAGs."
+    yield "5. For past days, `airflow backfill create` with a DAG that runs once a day: one that runs hourly would"
+    yield "   compute every day again for each of its hours."
     yield ""
     yield "| DAG | Dagster job | cron | timezone | tasks |"
     yield "| --- | --- | --- | --- | --- |"
