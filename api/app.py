@@ -19,6 +19,7 @@ from api.problems import InvalidParameter, Problem, handle_problems
 from api.quality.router import router as quality_router
 from api.rows.router import rows_router
 from api.tables.router import router as tables_router
+from api.windows.router import windows_router
 from contracts import families, served_tables
 from resources.catalog import open_catalog
 from resources.hot_view import connect_async
@@ -36,6 +37,7 @@ Tables of the city's sensors (traffic, weather, energy), read from the Iceberg c
 * **Quality.** `GET /v1/quality` says what the checks of each table found, `GET /v1/quality/report` shows it.
 * **Live values.** `GET /v1/{family}/sensors/{sensor_id}/latest` is the newest reading of a sensor,
   `GET /v1/{family}/latest` that of all, and `GET /v1/{family}/stream` sends each change as it comes.
+* **Windows.** `GET /v1/{family}/windows` joins the finished windows of the zones with those that still run.
 * **Time.** Instants are UTC, written as RFC 3339 with `Z`: `2026-03-01T08:00:00Z`.
 * **Snapshots.** Every answer names the Iceberg snapshot it was read from. Identifiers of snapshots are 64-bit
   numbers and stand in JSON as text, because many readers keep only 53 bits of a number.
@@ -82,6 +84,7 @@ def create_app(
     app.include_router(health_router)
     # last: what is neither /v1/tables nor /v1/quality is a family
     app.include_router(latest_router(families(), max_rows=configured.api_max_rows))
+    app.include_router(windows_router(families(), max_rows=configured.api_max_rows))
     app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
     return app
 

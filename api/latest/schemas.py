@@ -29,12 +29,12 @@ class FamilyLatest(BaseModel):
 @cache
 def reading_model(family: Family) -> type[BaseModel]:
     """Make the model of a sensor's newest reading."""
-    return _model(bronze_events(family), f"{family.name.capitalize()}Reading", {})
+    return table_model(bronze_events(family), f"{family.name.capitalize()}Reading", {})
 
 
 def latest_model(family: Family) -> type[FamilyLatest]:
     """Make the model of the newest readings of ``family``."""
-    window: Any = _model(
+    window: Any = table_model(
         silver_5m(family),
         f"{family.name.capitalize()}RollingWindow",
         {"newest_event": (datetime, Field(description="Event time of the newest event in it"))},
@@ -82,7 +82,8 @@ def latest_problems(family: Family, *, not_found: bool = False) -> dict[int | st
     return described
 
 
-def _model(table: Table, name: str, extra: dict[str, Any]) -> type[BaseModel]:
+def table_model(table: Table, name: str, extra: dict[str, Any]) -> type[BaseModel]:
+    """Make the model of a row of ``table`` with all its columns, and ``extra`` fields."""
     fields: dict[str, Any] = {column.name: _field(column) for column in table.columns}
     return create_model(
         name, __config__=ConfigDict(extra="forbid"), __doc__=f"{table.description}.", **fields, **extra

@@ -8,7 +8,7 @@ from typing import cast
 import orjson
 from redis.asyncio import Redis
 
-from api.latest.window import rolling_window
+from api.latest.window import Minutes, parse_minutes, rolling_window
 from contracts import Family
 from resources.hot_view import (
     MINUTE_FOR,
@@ -61,7 +61,8 @@ async def latest_of_family(redis: Redis, family: Family, *, zone: str | None, li
     windows = []
     for index in range(len(zones)):
         first = len(keys) + index * len(minutes)
-        if window := rolling_window(family, _documents(entries[first : first + len(minutes)])):
+        documents = _documents(entries[first : first + len(minutes)])
+        if window := rolling_window(family, parse_minutes(documents)):
             windows.append(window)
     head = {
         "family": family.name,
@@ -71,6 +72,29 @@ async def latest_of_family(redis: Redis, family: Family, *, zone: str | None, li
         "zones": windows,
     }
     return b'%b,"readings":[%b]}' % (orjson.dumps(head)[:-1], b",".join(readings))
+
+
+async def minutes_of_zones(redis: Redis, family: Family, zone: str | None) -> list[Minutes]:
+    """Return what the hot view has of the minutes of ``zone``, or of each zone.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    zones = await _zones(redis, family) if zone is None else [zone]
+    starts = _minutes(family)
+    keys = [minute_key(family.name, name, start) for name in zones for start in starts]
+    entries = cast(Sequence[bytes | None], await redis.mget(keys) if keys else [])
+    of_zones = (entries[first : first + len(starts)] for first in range(0, len(entries), len(starts)))
+    return [parse_minutes(_documents(each)) for each in of_zones]
+
+
+async def _zones(redis: Redis, family: Family) -> list[str]:
+    found = await redis.zrange(zones_key(family.name), int(time.time() * 1000), "+inf", byscore=True)
+    return _zone_names(cast(Sequence[bytes], found))
+
+
+def _zone_names(found: Iterable[bytes]) -> list[str]:
+    return sorted(orjson.loads(b'"%b"' % name) for name in found)
 
 
 async def _index(redis: Redis, family: Family, zone: str | None, limit: int) -> tuple[list[bytes], list[str]]:
@@ -83,7 +107,7 @@ async def _index(redis: Redis, family: Family, zone: str | None, limit: int) -> 
         members, *zones = await pipeline.execute()
     if zone is not None:
         return members, [zone]
-    return members, sorted(orjson.loads(b'"%b"' % name) for name in zones[0])
+    return members, _zone_names(zones[0])
 
 
 def _minutes(family: Family) -> list[datetime]:

@@ -1,6 +1,6 @@
-"""The rolling five-minute aggregate of a zone, merged from its minutes."""
+"""Five-minute aggregates of a zone, merged from its minutes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,19 +12,28 @@ from resources.hot_view import NEWEST_MINUTE_FOR, WINDOW_MINUTES
 _LENGTH = timedelta(minutes=WINDOW_MINUTES)
 
 
-def rolling_window(family: Family, minutes: Iterable[bytes]) -> dict[str, Any] | None:
-    """Merge the newest five minutes of one zone; ``None`` where it is silent.
+Minutes = Mapping[datetime, dict[str, Any]]
+"""Totals of a zone's minutes by their start: count, and count, sum, minimum and maximum of each measure."""
 
-    Args:
-        family: whose measures the minutes hold.
-        minutes: documents of the zone's minutes: totals, with count, sum, minimum and maximum of each measure.
-    """
-    by_start = {datetime.fromisoformat(fields["minute"]): fields for fields in map(orjson.loads, minutes)}
-    newest = max(by_start, default=datetime.min.replace(tzinfo=UTC))
+
+def parse_minutes(documents: Iterable[bytes]) -> Minutes:
+    """Read the documents of the minutes of one zone."""
+    return {datetime.fromisoformat(fields["minute"]): fields for fields in map(orjson.loads, documents)}
+
+
+def rolling_window(family: Family, minutes: Minutes) -> dict[str, Any] | None:
+    """Merge the newest five minutes of one zone; ``None`` where it is silent."""
+    newest = max(minutes, default=datetime.min.replace(tzinfo=UTC))
     if newest < datetime.now(UTC) - NEWEST_MINUTE_FOR:
         return None
-    end = newest + timedelta(minutes=1)
-    merged = [fields for start, fields in by_start.items() if end - _LENGTH <= start]
+    return window_ending(family, minutes, newest + timedelta(minutes=1))
+
+
+def window_ending(family: Family, minutes: Minutes, end: datetime) -> dict[str, Any] | None:
+    """Merge the five minutes before ``end`` of one zone; ``None`` where there are none."""
+    merged = [fields for start, fields in minutes.items() if end - _LENGTH <= start < end]
+    if not merged:
+        return None
     window: dict[str, Any] = {
         "zone": merged[0]["zone"],
         "window_start": _instant(end - _LENGTH),

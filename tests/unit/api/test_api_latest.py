@@ -26,7 +26,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from api.app import create_app
 from api.latest.changes import MOST_WAITING_BYTES
 from api.latest.schemas import latest_model, reading_model
-from api.latest.window import rolling_window
+from api.latest.window import parse_minutes, rolling_window
 from contracts import families, family
 from hot_view.records import RecordReader, Update
 from hot_view.view import View
@@ -247,7 +247,7 @@ def test_merged_minutes_are_the_aggregates_of_their_events(values: list[list[flo
         for back, events in enumerate(values)
     ]
     seed.shuffle(minutes)
-    window = rolling_window(TRAFFIC, minutes)
+    window = rolling_window(TRAFFIC, parse_minutes(minutes))
     assert window is not None
     inside = [value for events in values[:5] for value in events]
     assert window["event_count"] == len(inside) + len(values[:5])

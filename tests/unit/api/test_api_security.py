@@ -23,7 +23,11 @@ ROUTES = [
     "/v1/quality/bronze.traffic_events",
     "/v1/tables/no.such_table/aggregate",
     *(f"/v1/tables/{table.identifier}/{view}" for table in served_tables() for view in ("rows", "aggregate")),
-    *(f"/v1/{family.name}/{view}" for family in families() for view in ("latest", "stream", "sensors/s1/latest")),
+    *(
+        f"/v1/{family.name}/{view}"
+        for family in families()
+        for view in ("latest", "stream", "windows", "sensors/s1/latest")
+    ),
 ]
 WRONG_HEADERS: list[dict[str, Any]] = [
     {},

@@ -1,0 +1,1 @@
+"""Windows of zones: the finished ones from Iceberg, the running ones from Redis."""

@@ -1,0 +1,136 @@
+"""Joins the finished windows of a family's zones with those that still run.
+
+All windows that end at the same instant are written at once, when the watermark passes it, and are in the table
+from the same checkpoint on: what ends after the latest end in a snapshot, its boundary, is not in that snapshot.
+So the boundary divides table and hot view, and no window comes from both.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from typing import Any
+
+import redis
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
+from pyiceberg.table import Table as IcebergTable
+from redis.asyncio import Redis
+
+from api.catalog import CatalogReader
+from api.latest.service import minutes_of_zones
+from api.latest.window import Minutes, window_ending
+from api.rows.dependencies import RowQuery
+from api.rows.filters import Operator, parse_filter
+from api.rows.formats import Format
+from contracts import Family, Table, silver_5m
+from resources.freshness import newest_event_time
+from resources.hot_view import NEWEST_MINUTE_FOR
+
+logger = logging.getLogger(__name__)
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsQuery:
+    """Windows that begin in ``[since, until)``, the newest first; of all zones where ``zone`` is ``None``."""
+
+    zone: str | None
+    since: datetime
+    until: datetime | None
+    limit: int
+
+
+async def find_windows(
+    reader: CatalogReader, hot_view: Redis, family: Family, query: WindowsQuery
+) -> dict[str, Any]:
+    """Answer ``query``; without Redis with the finished windows alone.
+
+    Raises:
+        UnavailableError: the catalog or the object store does not answer, or has no such table yet.
+    """
+    declared = silver_5m(family)
+    table = await reader.table(declared.identifier)
+    finished, boundary = await reader.read(lambda: _finished(table, declared, query))
+    # every minute of a window that ends later is still in the hot view
+    covered_after = _minute(datetime.now(UTC)) - NEWEST_MINUTE_FOR + MINUTE
+    live_after = covered_after if boundary is None else max(boundary, covered_after)
+    running: list[dict[str, Any]] = []
+    live = True
+    try:
+        for minutes in await minutes_of_zones(hot_view, family, query.zone):
+            running += _running(family, minutes, live_after, query)
+    except redis.RedisError as error:
+        logger.warning("Redis does not answer: %s", error)
+        live = False
+    running.sort(key=lambda window: window["zone"])
+    running.sort(key=lambda window: window["window_start"], reverse=True)
+    rows = [*running, *finished]
+    snapshot = table.current_snapshot()
+    return {
+        "family": family.name,
+        "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
+        "boundary": boundary,
+        "live": live,
+        "live_after": live_after if live else None,
+        "row_count": min(len(rows), query.limit),
+        "has_more": len(rows) > query.limit,
+        "rows": rows[: query.limit],
+    }
+
+
+def _finished(
+    table: IcebergTable, declared: Table, query: WindowsQuery
+) -> tuple[list[dict[str, Any]], datetime | None]:
+    """The windows in the table, one more than the limit if there are as many, and the end of its latest one."""
+    # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
+    from api.rows.service import matching_rows
+    from api.rows.writers import without_zones
+
+    snapshot = table.current_snapshot()
+    rows = matching_rows(table, snapshot, _row_query(declared, query))
+    newest = newest_event_time(table, declared)
+    boundary = None if newest is None else newest + (declared.tile or timedelta(0))
+    shown = without_zones(rows.select([column.name for column in declared.columns]))
+    return [row | {"newest_event": None, "source": "table"} for row in shown.to_pylist()], boundary
+
+
+def _row_query(declared: Table, query: WindowsQuery) -> RowQuery:
+    start, zone = declared.column(declared.event_time), declared.column("zone")
+    filters = [parse_filter(start, Operator.GE, query.since.isoformat())]
+    if query.until is not None:
+        filters.append(parse_filter(start, Operator.LT, query.until.isoformat()))
+    if query.zone is not None:
+        filters.append(parse_filter(zone, Operator.EQ, query.zone))
+    everything: BooleanExpression = AlwaysTrue()
+    return RowQuery(
+        table=declared,
+        columns=tuple(column.name for column in declared.columns),
+        order=((start.name, "descending"), (zone.name, "ascending")),
+        limit=query.limit,
+        row_filter=reduce(And, filters, everything),
+        as_of=None,
+        cursor=None,
+        format=Format.JSON,
+        sent=(),
+    )
+
+
+def _running(family: Family, minutes: Minutes, after: datetime, query: WindowsQuery) -> list[dict[str, Any]]:
+    """Windows of one zone that end after ``after``, up to the one that ends with its newest minute."""
+    found = []
+    end = max(minutes, default=after - MINUTE) + MINUTE
+    while end > after:
+        window = window_ending(family, minutes, end)
+        if window is not None and _is_asked_for(datetime.fromisoformat(window["window_start"]), query):
+            found.append(window | {"source": "live"})
+        end -= MINUTE
+    return found
+
+
+def _is_asked_for(start: datetime, query: WindowsQuery) -> bool:
+    return query.since <= start and (query.until is None or start < query.until)
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
