@@ -12,7 +12,7 @@ from api.aggregates.measures import Measure, parse_bucket, parse_measure
 from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.formats import Format, accepted_format
 from api.rows.pins import AsOf, parse_as_of
-from api.rows.query_string import attempt, known_column, read_filters, table_filters, unique
+from api.rows.query_string import AsOfText, FormatName, attempt, known_column, read_filters, table_filters, unique
 from contracts import Table
 
 SHAPE_PARAMETERS = ("measures", "group_by", "time_bucket", "limit", "as_of", "format")
@@ -70,16 +70,8 @@ def aggregate_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[A
             ),
         ] = None,
         limit: Annotated[int, Query(ge=1, le=max_rows, description="Most groups to return")] = max_rows,
-        as_of: Annotated[
-            str | None,
-            Query(
-                description="Read the table as it was: the id of a snapshot, an instant (RFC 3339), or a tag",
-                examples=["2126-03-01T08:00:00Z"],
-            ),
-        ] = None,
-        format: Annotated[
-            Format | None, Query(description="Overrides the header Accept", examples=["json"])
-        ] = None,
+        as_of: AsOfText = None,
+        format: FormatName = None,
     ) -> AggregateQuery:
         errors: list[InvalidParameter] = []
         sent = sorted(request.query_params.multi_items())

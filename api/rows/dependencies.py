@@ -12,7 +12,7 @@ from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.cursor import Cursor, Order, decode
 from api.rows.formats import Format, accepted_format
 from api.rows.pins import AsOf, parse_as_of
-from api.rows.query_string import attempt, known_column, read_filters, table_filters, unique
+from api.rows.query_string import AsOfText, FormatName, attempt, known_column, read_filters, table_filters, unique
 from contracts import Table
 
 DEFAULT_LIMIT = 100
@@ -85,13 +85,7 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
         limit: Annotated[int, Query(ge=1, le=max_rows, description="Most rows to return")] = min(
             DEFAULT_LIMIT, max_rows
         ),
-        as_of: Annotated[
-            str | None,
-            Query(
-                description="Read the table as it was: the id of a snapshot, an instant (RFC 3339), or a tag",
-                examples=["2126-03-01T08:00:00Z"],
-            ),
-        ] = None,
+        as_of: AsOfText = None,
         cursor: Annotated[
             str | None,
             Query(
@@ -99,9 +93,7 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
                 "`order` and `as_of` stay as they were"
             ),
         ] = None,
-        format: Annotated[
-            Format | None, Query(description="Overrides the header Accept", examples=["json"])
-        ] = None,
+        format: FormatName = None,
     ) -> RowQuery:
         errors: list[InvalidParameter] = []
         sent = sorted(request.query_params.multi_items())

@@ -4,15 +4,26 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+from fastapi import Query
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 
 from api.problems import InvalidParameter
 from api.rows.filters import Operator, filter_parameters, parse_filter
+from api.rows.formats import Format
 from contracts import Column, Table
 
 T = TypeVar("T")
+
+AsOfText = Annotated[
+    str | None,
+    Query(
+        description="Read the table as it was: the id of a snapshot, an instant (RFC 3339), or a tag",
+        examples=["2126-03-01T08:00:00Z"],
+    ),
+]
+FormatName = Annotated[Format | None, Query(description="Overrides the header Accept", examples=["json"])]
 
 Filters = Mapping[str, tuple[Column, Operator]]
 
