@@ -67,10 +67,13 @@ def runs(offsets: Offsets) -> list[range]:
 def explain(
     broker: Broker, topic: str, holes: Mapping[int, list[range]], kept_from: Mapping[int, int]
 ) -> Explanation:
-    """Ask the broker what the holes are; ``kept_from`` is the first offset of each partition that it still has."""
+    """Ask the broker what the holes are; ``kept_from`` is the first offset of each partition that it still has.
+
+    A partition that the topic does not have, since it was created again with fewer, has nothing to ask for.
+    """
     found = Explanation()
     for partition, listed in holes.items():
-        kept = kept_from.get(partition, 0)
+        kept = kept_from.get(partition, max((hole.stop for hole in listed), default=0))
         gone = [run for hole in listed if (run := range(hole.start, min(hole.stop, kept)))]
         there = [run for hole in listed if (run := range(max(hole.start, kept), hole.stop))]
         if gone:

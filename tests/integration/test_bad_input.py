@@ -20,11 +20,11 @@ from lakehouse_assets.gold.recipe import time_filter
 from resources.catalog import ensure_tables, open_catalog
 from settings import Settings
 
-TRAFFIC = family("traffic")
+WEATHER = family("weather")
 BRONZE, HOURLY, DAILY, CITY = (
-    bronze_events(TRAFFIC),
-    gold_hourly(TRAFFIC),
-    gold_daily(TRAFFIC),
+    bronze_events(WEATHER),
+    gold_hourly(WEATHER),
+    gold_daily(WEATHER),
     city_hourly(families()),
 )
 FIRST, END = datetime(2004, 3, 1, tzinfo=UTC), datetime(2004, 12, 1, tzinfo=UTC)
@@ -60,7 +60,7 @@ def berlin(session: SparkSession) -> Iterator[None]:
 
 
 def event(at: datetime, sensor: str = "s", zone: str | None = "centre", **values: Any) -> dict[str, Any]:
-    return {"event_time": at, "sensor_id": sensor, "zone": zone, "vehicle_count": 1} | values
+    return {"event_time": at, "sensor_id": sensor, "zone": zone, "temperature_c": 10.0} | values
 
 
 def publish(catalog: Catalog, events: Sequence[dict[str, Any]]) -> None:
@@ -108,27 +108,27 @@ def test_a_day_without_a_valid_event_is_empty_and_one_of_bad_rows_alone_is_not_p
         [
             event(good),
             # a sensor that is broken among others
-            event(good, "broken", occupancy_ratio=70.0),
-            # percent instead of a ratio, on every sensor
-            *(event(bad + n * HOUR, f"s{n}", occupancy_ratio=50.0 + n) for n in range(5)),
+            event(good, "broken", temperature_c=70.0),
+            # kelvin instead of degrees Celsius, on every sensor
+            *(event(bad + n * HOUR, f"s{n}", temperature_c=290.0 + n) for n in range(5)),
         ],
     )
     asset = window_asset(HOURLY, BRONZE)
     assert materialize(settings, asset, good.date(), silent.date()).success
     published = rows(catalog, HOURLY)
     assert {row["window_start"] for row in published} == {good}
-    assert {row["occupancy_ratio_max"] for row in published} == {None, 70.0}
+    assert {row["temperature_c_max"] for row in published} == {10.0, 70.0}
 
     result = materialize(settings, asset, bad.date(), bad.date(), raise_on_error=False)
     said = failure(result)
-    assert said.startswith("gold.traffic_hourly is not published: no row of 2004-03-03 is within the valid ranges")
+    assert said.startswith("gold.weather_hourly is not published: no row of 2004-03-03 is within the valid ranges")
     [check] = [check for check in result.get_asset_check_evaluations() if check.check_name == "contract"]
     assert not check.passed
     assert not result.get_asset_materialization_events()
     assert rows(catalog, HOURLY) == published
     table = catalog.load_table(HOURLY.identifier)
     [branch] = [
-        name for name in table.metadata.refs if f"./lakehouse publish gold.traffic_hourly --branch {name}" in said
+        name for name in table.metadata.refs if f"./lakehouse publish gold.weather_hourly --branch {name}" in said
     ]
     assert table.scan(snapshot_id=table.metadata.refs[branch].snapshot_id).to_arrow().num_rows >= 7
     table.manage_snapshots().remove_branch(branch).commit()
@@ -153,13 +153,13 @@ def test_the_city_waits_for_its_hourly_tables_and_counts_a_sensor_where_it_stand
     city, day = gold_asset(city_recipe(CITY)), start.date()
     result = materialize(settings, city, day, day, raise_on_error=False)
     assert not result.success
-    assert "./lakehouse backfill gold/traffic_hourly --from 2004-03-11 --to 2004-03-11" in failure(result)
+    assert "./lakehouse backfill gold/weather_hourly --from 2004-03-11 --to 2004-03-11" in failure(result)
     assert rows(catalog, CITY) == []
 
     assert materialize(settings, window_asset(HOURLY, BRONZE), day, day).success
     assert materialize(settings, city, day, day).success
     found = [
-        (row["window_start"], row["zone"], row["traffic_sensor_count"], row["traffic_event_count"])
+        (row["window_start"], row["zone"], row["weather_sensor_count"], row["weather_event_count"])
         for row in rows(catalog, CITY)
     ]
     assert found == [

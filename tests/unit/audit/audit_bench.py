@@ -52,7 +52,7 @@ class FakeBroker:
 
     def first_offsets(self, topic: str) -> dict[int, int]:
         assert topic == FAMILY.topic
-        return self.kept
+        return dict.fromkeys(range(FAMILY.topic_partitions), 0) | self.kept
 
     def published(self, topic: str, partition: int, span: range) -> list[int]:
         assert topic == FAMILY.topic
