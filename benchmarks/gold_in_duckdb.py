@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from contracts import Aggregate, Table
-from resources.duckdb_windows import aggregate, differs, naive
+from resources.arrow_times import without_zones
+from resources.duckdb_windows import aggregate, differs
 
 ORDER = "event_time, kafka_offset, kafka_partition"
 MEMORY_LIMIT = "1GB"
@@ -61,7 +62,7 @@ def differing_rows(
 
     Every column is compared, sums of floating-point numbers up to their last digits.
     """
-    database.register("found_rows", naive(found))
+    database.register("found_rows", without_zones(found))
     different = "\n OR ".join(f"({differs(column)})" for column in declared.columns)
     rows = database.execute(f"""
         WITH e AS ({expected}), f AS (FROM found_rows)

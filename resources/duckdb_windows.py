@@ -3,8 +3,6 @@
 What an engine has computed is held against these: they share nothing with the SQL of Flink or Spark.
 """
 
-import pyarrow as pa
-
 from contracts import Aggregate, Aggregation, Column
 
 TOLERANCE = 1e-9
@@ -47,12 +45,3 @@ def differs(column: Column) -> str:
         off = f"abs({expected} - {found}) <= {TOLERANCE} * greatest(1, abs({expected}))"
         return f"{different} AND ({off}) IS NOT TRUE"
     return different
-
-
-def naive(rows: pa.Table) -> pa.Table:
-    """``rows`` with instants as plain timestamps in UTC, so that no time zone of the machine gets in."""
-    fields = [
-        pa.field(field.name, pa.timestamp("us")) if pa.types.is_timestamp(field.type) else field
-        for field in rows.schema
-    ]
-    return rows.cast(pa.schema(fields))

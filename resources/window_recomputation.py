@@ -6,7 +6,7 @@ arrival is the order of its offset, because a sensor keeps its partition.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from contracts import Table
 from contracts.tables import SLIDE
-from resources.duckdb_windows import aggregate, differs, naive
+from resources.arrow_times import without_zone, without_zones
+from resources.duckdb_windows import aggregate, differs
 
 ARRIVAL = "kafka_offset"
 PLACE = ("kafka_partition", "kafka_offset")
@@ -63,7 +64,7 @@ def slide_of(declared: Table) -> timedelta:
 
 def load(database: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     """Make ``rows`` the table ``name``."""
-    database.register(f"{name}_rows", naive(rows))
+    database.register(f"{name}_rows", without_zones(rows))
     database.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {name}_rows")
     database.unregister(f"{name}_rows")
 
@@ -127,8 +128,8 @@ def differing_windows(
         ORDER BY subject, window_start
         """,  # noqa: S608 - names from contracts
         [
-            slide.total_seconds(), tile // slide, _naive(since), tile.total_seconds(), _naive(until),
-            _naive(since), _naive(until),
+            slide.total_seconds(), tile // slide, without_zone(since), tile.total_seconds(), without_zone(until),
+            without_zone(since), without_zone(until),
         ],
     ).fetchall()  # fmt: skip
     names = [column.name for column in values]
@@ -144,7 +145,3 @@ def _columns(names: list[str], differing: list[bool], pairs: list[Any]) -> Itera
     for number, name in enumerate(names):
         if differing[number]:
             yield name, (pairs[2 * number], pairs[2 * number + 1])
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)

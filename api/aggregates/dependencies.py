@@ -12,7 +12,16 @@ from api.aggregates.measures import Measure, parse_bucket, parse_measure
 from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.formats import Format, accepted_format
 from api.rows.pins import AsOf, parse_as_of
-from api.rows.query_string import AsOfText, FormatName, attempt, known_column, read_filters, table_filters, unique
+from api.rows.query_string import (
+    AsOfText,
+    FormatName,
+    attempt,
+    known_column,
+    optional,
+    read_filters,
+    table_filters,
+    unique,
+)
 from contracts import Table
 
 SHAPE_PARAMETERS = ("measures", "group_by", "time_bucket", "limit", "as_of", "format")
@@ -79,12 +88,10 @@ def aggregate_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[A
             table=table,
             measures=attempt(errors, "measures", lambda: _measures(table, measures), NO_MEASURES),
             group_by=attempt(errors, "group_by", lambda: _groups(table, group_by), NO_COLUMNS),
-            time_bucket=None
-            if time_bucket is None
-            else attempt(errors, "time_bucket", lambda: parse_bucket(time_bucket), None),
+            time_bucket=optional(errors, "time_bucket", time_bucket, parse_bucket),
             limit=limit,
             row_filter=read_filters(filters, sent, SHAPE_PARAMETERS, errors),
-            as_of=None if as_of is None else attempt(errors, "as_of", lambda: parse_as_of(as_of), None),
+            as_of=optional(errors, "as_of", as_of, parse_as_of),
             format=accepted_format(request.headers.get("Accept")) if format is None else format,
             sent=tuple(sent),
         )

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
+from api.rows.query_string import known_column
 from contracts import ColumnType, Table
 
 NUMBERS = (ColumnType.INT, ColumnType.LONG, ColumnType.DOUBLE)
@@ -53,7 +54,7 @@ def parse_measure(table: Table, text: str) -> Measure:
             "or a quantile like p95(column)"
         )
     function, name = match.groups()
-    column = _number(table, name, function) if function in {"sum", "avg"} else _column(table, name)
+    column = _number(table, name, function) if function in {"sum", "avg"} else known_column(table, name)
     sql = FUNCTIONS[function].format(f'"{column}"', f'"{table.event_time}"')
     if function == "sum" and table.column(column).type is not ColumnType.DOUBLE:
         # DuckDB's sum of whole numbers has 128 bits, which JSON's readers do not
@@ -73,15 +74,8 @@ def parse_bucket(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _column(table: Table, name: str) -> str:
-    names = [column.name for column in table.columns]
-    if name not in names:
-        raise ValueError(f"{table.identifier} has no column {name[:80]!r}: choose from {', '.join(names)}")
-    return name
-
-
 def _number(table: Table, name: str, what: str) -> str:
-    if table.column(_column(table, name)).type not in NUMBERS:
+    if table.column(known_column(table, name)).type not in NUMBERS:
         numbers = [column.name for column in table.columns if column.type in NUMBERS]
         raise ValueError(f"{what} needs a number, which {name!r} is not: choose from {', '.join(numbers)}")
     return name

@@ -1,7 +1,6 @@
 """Routes for aggregates: one per table, as its columns are what there is to choose from."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -10,11 +9,9 @@ from pyiceberg.table.snapshots import Snapshot
 
 from api.aggregates.dependencies import AggregateQuery, aggregate_query
 from api.aggregates.schemas import AggregatesAnswer
-from api.catalog import CatalogReader, Reader
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, headers_of, not_modified
-from api.rows.formats import MEDIA_TYPES
+from api.catalog import Reader
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
 from api.rows.parameters import filter_documentation
-from api.rows.pins import snapshot_of
 from api.security import RequiresKey
 from api.tables.dependencies import ServedTable
 from contracts import Table
@@ -39,7 +36,9 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         reader: Reader,
         query: Annotated[AggregateQuery, Depends(aggregate_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await _answer(reader, query, request.headers.get("If-None-Match"))
+        return await answer(
+            reader, query, _read, kind="aggregate", if_none_match=request.headers.get("If-None-Match")
+        )
 
     router.add_api_route(
         f"/{table.identifier}/aggregate",
@@ -57,18 +56,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     )
 
 
-async def _answer(reader: CatalogReader, query: AggregateQuery, if_none_match: str | None) -> Response:
-    table = await reader.table(query.table.identifier)
-    snapshot = snapshot_of(table, query.as_of, query.pinned_to)
-    headers = headers_of(snapshot, query, "aggregate")
-    if (known := not_modified(headers, if_none_match)) is not None:
-        return known
-    body, has_more = await reader.read(partial(_read, table, snapshot, query))
-    headers["Lakehouse-Has-More"] = str(has_more).lower()
-    return Response(body, media_type=MEDIA_TYPES[query.format], headers=headers)
-
-
-def _read(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> tuple[bytes, bool]:
+def _read(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.aggregates.service import read_aggregates
 

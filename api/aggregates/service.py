@@ -10,9 +10,11 @@ from pyiceberg.table.snapshots import Snapshot
 
 from api.aggregates.dependencies import AggregateQuery
 from api.problems import InvalidParameter, InvalidParametersError
+from api.rows.answers import Page
 from api.rows.formats import Format
 from api.rows.service import contract_schema, envelope, file_groups
-from api.rows.writers import WRITERS, json_bytes, without_zones
+from api.rows.writers import WRITERS, json_bytes
+from resources.arrow_times import without_zones
 
 BUCKET = "bucket"
 """Column of the answer that says when the bucket of time begins."""
@@ -35,8 +37,8 @@ class SumTooLargeError(InvalidParametersError):
         super().__init__([InvalidParameter(parameter="measures", detail=detail)])
 
 
-def read_aggregates(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> tuple[bytes, bool]:
-    """Answer ``query`` from ``snapshot``, and say whether there are more groups than its limit; blocks.
+def read_aggregates(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> Page:
+    """Answer ``query`` from ``snapshot``, with as many groups as its limit lets through; blocks.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
@@ -48,8 +50,8 @@ def read_aggregates(table: IcebergTable, snapshot: Snapshot | None, query: Aggre
     has_more = groups.num_rows > query.limit
     returned = groups.slice(0, query.limit)
     if query.format is not Format.JSON:
-        return WRITERS[query.format](returned), has_more
-    return json_bytes(envelope(query.table, snapshot, returned, has_more=has_more)), has_more
+        return Page(WRITERS[query.format](returned), has_more)
+    return Page(json_bytes(envelope(query.table, snapshot, returned, has_more=has_more)), has_more)
 
 
 def _rows(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> pa.RecordBatchReader:

@@ -12,7 +12,16 @@ from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.cursor import Cursor, Order, decode
 from api.rows.formats import Format, accepted_format
 from api.rows.pins import AsOf, parse_as_of
-from api.rows.query_string import AsOfText, FormatName, attempt, known_column, read_filters, table_filters, unique
+from api.rows.query_string import (
+    AsOfText,
+    FormatName,
+    attempt,
+    known_column,
+    optional,
+    read_filters,
+    table_filters,
+    unique,
+)
 from contracts import Table
 
 DEFAULT_LIMIT = 100
@@ -105,7 +114,7 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
             order=total_order,
             limit=limit,
             row_filter=row_filter,
-            as_of=None if as_of is None else attempt(errors, "as_of", lambda: parse_as_of(as_of), None),
+            as_of=optional(errors, "as_of", as_of, parse_as_of),
             cursor=attempt(errors, "cursor", lambda: _cursor(table, total_order, cursor, sent), None),
             format=accepted_format(request.headers.get("Accept")) if format is None else format,
             sent=tuple(sent),

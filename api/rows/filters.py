@@ -126,7 +126,12 @@ def parse_filter(column: Column, operator: Operator, text: str) -> BooleanExpres
         return _NULL[bool(parse_value(ColumnType.BOOLEAN, text))](column.name)
     if operator is Operator.IN:
         return _is_one_of(column.name, [parse_value(column.type, item) for item in text.split(",")])
-    return _COMPARISONS[operator](column.name, parse_value(column.type, text))
+    return compare(column.name, operator, parse_value(column.type, text))
+
+
+def compare(name: str, operator: Operator, value: Value) -> BooleanExpression:
+    """Build the scan filter that compares a column with one value."""
+    return _COMPARISONS[operator](name, value)
 
 
 def _is_one_of(name: str, values: list[Value]) -> BooleanExpression:
@@ -134,5 +139,5 @@ def _is_one_of(name: str, values: list[Value]) -> BooleanExpression:
     if 0.0 not in values or not any(isinstance(value, float) for value in values):
         return _IN(name, values)
     others = [value for value in values if value != 0]
-    zero = _COMPARISONS[Operator.EQ](name, 0.0)
+    zero = compare(name, Operator.EQ, 0.0)
     return Or(zero, _IN(name, others)) if others else zero

@@ -43,6 +43,13 @@ def attempt(errors: list[InvalidParameter], parameter: str, read: Callable[[], T
         return otherwise
 
 
+def optional(
+    errors: list[InvalidParameter], parameter: str, text: str | None, read: Callable[[str], T]
+) -> T | None:
+    """What ``read`` makes of ``text``, ``None`` where it was not sent; a ``ValueError`` is noted."""
+    return None if text is None else attempt(errors, parameter, lambda: read(text), None)
+
+
 def known_column(table: Table, name: str) -> str:
     """The name, if it is that of a column.
 

@@ -1,26 +1,20 @@
 """Routes for rows: one per table, so that each has its own parameters and model."""
 
 from collections.abc import Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
-from api.catalog import CatalogReader, Reader
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, headers_of, not_modified
+from api.catalog import Reader
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
 from api.rows.dependencies import RowQuery, row_query
-from api.rows.formats import MEDIA_TYPES
 from api.rows.parameters import filter_documentation
-from api.rows.pins import snapshot_of
 from api.rows.schemas import rows_model
 from api.security import RequiresKey
 from api.tables.dependencies import ServedTable
 from contracts import Table
-
-if TYPE_CHECKING:
-    from api.rows.service import Page
 
 
 def rows_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
@@ -40,7 +34,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_rows(
         request: Request, reader: Reader, query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))]
     ) -> Response:
-        return await _answer(reader, query, request.headers.get("If-None-Match"))
+        return await answer(reader, query, _read, kind="rows", if_none_match=request.headers.get("If-None-Match"))
 
     router.add_api_route(
         f"/{table.identifier}/rows",
@@ -62,20 +56,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     )
 
 
-async def _answer(reader: CatalogReader, query: RowQuery, if_none_match: str | None) -> Response:
-    table = await reader.table(query.table.identifier)
-    snapshot = snapshot_of(table, query.as_of, query.pinned_to)
-    headers = headers_of(snapshot, query, "rows")
-    if (known := not_modified(headers, if_none_match)) is not None:
-        return known
-    page = await reader.read(partial(_read, table, snapshot, query))
-    headers["Lakehouse-Has-More"] = str(page.has_more).lower()
-    if page.next_cursor is not None:
-        headers["Lakehouse-Next-Cursor"] = page.next_cursor
-    return Response(page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
-
-
-def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> "Page":
+def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.rows.service import read_page
 

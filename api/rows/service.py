@@ -1,7 +1,6 @@
 """Reads rows: the filter and the columns go down to the data files, an order becomes a running top-k."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,26 +15,19 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import NestedField, PrimitiveType
 
 from api.catalog import TableBehindContractError
+from api.rows.answers import Page
 from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_of
 from api.rows.dependencies import RowQuery
 from api.rows.formats import Format
-from api.rows.writers import WRITERS, json_bytes, without_zones
+from api.rows.writers import WRITERS, json_bytes
 from contracts import Table
+from resources.arrow_times import without_zones
 from resources.snapshots import committed_at, watermark_of
 
 GROUP_FILES = 8
 GROUP_BYTES = 32 * 2**20
 """Files are read in groups, those of one group at once: PyIceberg holds all rows of all the files it is given, so
 the group is what bounds memory, and eight files hide most of the object store's latency."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows of one snapshot, in the format that was asked for; without ``next_cursor`` there is no further page."""
-
-    body: bytes
-    has_more: bool
-    next_cursor: str | None
 
 
 def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> Page:

@@ -9,18 +9,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from api.rows.formats import Format
-
-
-def without_zones(rows: pa.Table) -> pa.Table:
-    """Drop the zone, which is UTC, from timestamps: Python's zone-aware ones cost twice as much to make."""
-    return rows.cast(
-        pa.schema(
-            [
-                pa.field(field.name, pa.timestamp("us")) if pa.types.is_timestamp(field.type) else field
-                for field in rows.schema
-            ]
-        )
-    )
+from resources.arrow_times import without_zones
 
 
 def json_bytes(value: object) -> bytes:

@@ -3,18 +3,19 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Response
 
 from api.catalog import Reader
 from api.latest.dependencies import HotView, UnknownFamilyError
 from api.problems import InvalidParameter, InvalidParametersError, problem_responses
-from api.rows.filters import parse_instant
+from api.rows.filters import parse_value
+from api.rows.query_string import optional
 from api.security import RequiresKey
 from api.windows.schemas import windows_model
 from api.windows.service import WindowsQuery, find_windows
-from contracts import Family, silver_5m
+from contracts import ColumnType, Family, silver_5m
 
 DEFAULT_LIMIT = 100
 DEFAULT_SPAN = timedelta(hours=1)
@@ -66,8 +67,15 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
     ) -> Response:
         from api.rows.writers import json_bytes
 
-        begin = _instant("from", since) or datetime.now(UTC) - DEFAULT_SPAN
-        query = WindowsQuery(zone=zone, since=begin, until=_instant("to", until), limit=limit)
+        errors: list[InvalidParameter] = []
+        query = WindowsQuery(
+            zone=zone,
+            since=optional(errors, "from", since, _instant) or datetime.now(UTC) - DEFAULT_SPAN,
+            until=optional(errors, "to", until, _instant),
+            limit=limit,
+        )
+        if errors:
+            raise InvalidParametersError(errors)
         return Response(json_bytes(await find_windows(reader, view, family, query)), media_type="application/json")
 
     router.add_api_route(
@@ -88,11 +96,5 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
     )
 
 
-def _instant(parameter: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return parse_instant(text)
-    except ValueError as error:
-        detail = f"{text[:80]!r} is not an instant like 2026-03-01T08:00:00Z (in an address, write + as %2B)"
-        raise InvalidParametersError([InvalidParameter(parameter=parameter, detail=detail)]) from error
+def _instant(text: str) -> datetime:
+    return cast(datetime, parse_value(ColumnType.TIMESTAMP, text))

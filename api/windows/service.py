@@ -20,9 +20,10 @@ from api.catalog import CatalogReader
 from api.latest.service import minutes_of_zones
 from api.latest.window import Minutes, window_ending
 from api.rows.dependencies import RowQuery
-from api.rows.filters import Operator, parse_filter
+from api.rows.filters import Operator, compare
 from api.rows.formats import Format
 from contracts import Family, Table, silver_5m
+from resources.arrow_times import without_zones
 from resources.freshness import newest_event_time
 from resources.hot_view import NEWEST_MINUTE_FOR
 
@@ -85,7 +86,6 @@ def _finished(
     """The windows in the table, one more than the limit if there are as many, and the end of its latest one."""
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.rows.service import matching_rows
-    from api.rows.writers import without_zones
 
     snapshot = table.current_snapshot()
     rows = matching_rows(table, snapshot, _row_query(declared, query))
@@ -96,17 +96,16 @@ def _finished(
 
 
 def _row_query(declared: Table, query: WindowsQuery) -> RowQuery:
-    start, zone = declared.column(declared.event_time), declared.column("zone")
-    filters = [parse_filter(start, Operator.GE, query.since.isoformat())]
+    filters = [compare(declared.event_time, Operator.GE, query.since)]
     if query.until is not None:
-        filters.append(parse_filter(start, Operator.LT, query.until.isoformat()))
+        filters.append(compare(declared.event_time, Operator.LT, query.until))
     if query.zone is not None:
-        filters.append(parse_filter(zone, Operator.EQ, query.zone))
+        filters.append(compare("zone", Operator.EQ, query.zone))
     everything: BooleanExpression = AlwaysTrue()
     return RowQuery(
         table=declared,
         columns=tuple(column.name for column in declared.columns),
-        order=((start.name, "descending"), (zone.name, "ascending")),
+        order=((declared.event_time, "descending"), ("zone", "ascending")),
         limit=query.limit,
         row_filter=reduce(And, filters, everything),
         as_of=None,

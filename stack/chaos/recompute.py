@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import duckdb
 import pyarrow as pa
 
 from contracts import Table
+from resources.arrow_times import without_zone
 from resources.window_recomputation import differing_windows, load, load_events
 
 
@@ -91,7 +92,7 @@ class Recomputation:
             SELECT minute, sum(n)::BIGINT AS n, sum(counted)::BIGINT AS counted, sum(late)::BIGINT AS late
             FROM parts WHERE minute >= ? AND minute < ? GROUP BY minute HAVING n <> counted + late ORDER BY minute
             """,
-            [_naive(since), _naive(until)],
+            [without_zone(since), without_zone(until)],
         ).fetchall()
         return [MinuteCount(*row) for row in found]
 
@@ -112,7 +113,3 @@ class Recomputation:
 def recomputation(tables: Tables) -> "closing[Recomputation]":
     """The recomputation of ``tables`` as a context that ends its database."""
     return closing(Recomputation(tables))
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)

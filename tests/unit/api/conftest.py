@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import redis
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pyarrow import fs
@@ -15,8 +16,11 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from api.app import create_app
 from contracts import all_tables
+from hot_view.view import View
 from resources.catalog import ensure_tables
+from resources.hot_view import connect
 from settings import Settings
+from tests.unit.hot_view.valkey_server import running_valkey, valkey_settings
 
 KEY = "the-key-of-these-tests"
 TABLE = "bronze.traffic_events"
@@ -100,3 +104,40 @@ def app(settings: Settings, catalog: SqlCatalog, store_folder: Path) -> FastAPI:
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, headers={"X-API-Key": KEY}) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def own_catalog(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> SqlCatalog:
+    """All tables, empty, for the tests of one module to write to."""
+    folder: Path = tmp_path_factory.mktemp("own_warehouse")
+    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
+    ensure_tables(catalog, all_tables(), commit_retries=settings.commit_retries)
+    return catalog
+
+
+@pytest.fixture
+def _commits_are_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.catalog.Shared.get", lambda self: self._load())
+
+
+@pytest.fixture(scope="module")
+def hot_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a running server for the hot view."""
+    settings = valkey_settings(Path(tmp_path_factory.mktemp("valkey")), api_key=KEY)
+    with running_valkey(settings):
+        yield settings
+
+
+@pytest.fixture
+def server(hot_settings: Settings) -> Iterator[redis.Redis]:
+    """That server, empty."""
+    with connect(hot_settings) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def view(server: redis.Redis) -> View:
+    view = View(server)
+    view.open()
+    return view

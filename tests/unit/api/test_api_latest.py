@@ -30,7 +30,7 @@ from api.latest.window import parse_minutes, rolling_window
 from contracts import families, family
 from hot_view.records import RecordReader, Update
 from hot_view.view import View
-from resources.hot_view import Subject, changes_channel, connect, reading_key
+from resources.hot_view import Subject, changes_channel, reading_key
 from settings import Settings
 from settings.model import ROOT
 from tests.unit.hot_view.valkey_server import running_valkey, valkey_settings
@@ -40,27 +40,6 @@ TRAFFIC = family("traffic")
 READER = RecordReader(TRAFFIC)
 PATIENCE_S = 30
 ROUTES = ("/v1/traffic/sensors/t-1/latest", "/v1/traffic/latest", "/v1/traffic/stream")
-
-
-@pytest.fixture(scope="module")
-def hot_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = valkey_settings(Path(tmp_path_factory.mktemp("valkey")), api_key=KEY["X-API-Key"])
-    with running_valkey(settings):
-        yield settings
-
-
-@pytest.fixture
-def server(hot_settings: Settings) -> Iterator[redis.Redis]:
-    with connect(hot_settings) as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def view(server: redis.Redis) -> View:
-    view = View(server)
-    view.open()
-    return view
 
 
 @pytest.fixture(scope="module")

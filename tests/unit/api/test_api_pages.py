@@ -29,15 +29,9 @@ from tests.unit.api.conftest import KEY, TABLE
 ROWS = f"/v1/tables/{TABLE}/rows"
 WINDOWS = contract("silver.energy_1m")
 START = datetime(2026, 3, 1, tzinfo=UTC)
+pytestmark = pytest.mark.usefixtures("_commits_are_seen_at_once")
+
 SPEEDS = [math.nan, None, math.inf, -math.inf, 0.0, -0.0, 1.5, math.nan, None, 1.5, -2.25]
-
-
-@pytest.fixture(scope="module")
-def own_catalog(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> SqlCatalog:
-    folder: Path = tmp_path_factory.mktemp("pages")
-    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
-    ensure_tables(catalog, all_tables(), commit_retries=settings.commit_retries)
-    return catalog
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +39,6 @@ def own_client(own_catalog: SqlCatalog, settings: Settings) -> Any:
     app = create_app(settings, catalog_factory=lambda _: own_catalog)
     with TestClient(app, headers={"X-API-Key": KEY}) as client:
         yield client
-
-
-@pytest.fixture(autouse=True)
-def _no_metadata_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commits of a test are seen at once."""
-    monkeypatch.setattr("api.catalog.Shared.get", lambda self: self._load())
 
 
 def window(sensor: str, power: float | None, minute: int = 0) -> dict[str, Any]:

@@ -3,28 +3,23 @@
 import statistics
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pyarrow as pa
 import pytest
-import redis
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 from pyiceberg.catalog.sql import SqlCatalog
 
 from api.app import create_app
 from api.windows.schemas import windows_model
-from contracts import all_tables, families, family, silver_5m
+from contracts import families, family, silver_5m
 from hot_view.records import RecordReader
 from hot_view.view import View
-from resources.catalog import ensure_tables
-from resources.hot_view import connect
 from settings import Settings
 from tests.unit.api.test_api_latest import instant, minute_fields, this_minute
-from tests.unit.hot_view.valkey_server import running_valkey, valkey_settings
 
 KEY = {"X-API-Key": "the-key-of-these-tests"}
 TRAFFIC = family("traffic")
@@ -32,6 +27,8 @@ TABLE = silver_5m(TRAFFIC)
 READER = RecordReader(TRAFFIC)
 MINUTE = timedelta(minutes=1)
 PATH = "/v1/traffic/windows"
+
+pytestmark = pytest.mark.usefixtures("_commits_are_seen_at_once")
 
 Values = dict[datetime, list[float]]
 
@@ -82,34 +79,8 @@ class City:
         return row
 
 
-@pytest.fixture(scope="module")
-def hot_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = valkey_settings(Path(tmp_path_factory.mktemp("valkey")), api_key=KEY["X-API-Key"])
-    with running_valkey(settings):
-        yield settings
-
-
 @pytest.fixture
-def server(hot_settings: Settings) -> Iterator[redis.Redis]:
-    with connect(hot_settings) as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture(scope="module")
-def own_catalog(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> SqlCatalog:
-    folder: Path = tmp_path_factory.mktemp("windows")
-    catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
-    ensure_tables(catalog, all_tables(), commit_retries=settings.commit_retries)
-    return catalog
-
-
-@pytest.fixture
-def city(own_catalog: SqlCatalog, server: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> City:
-    # commits of a test are seen at once
-    monkeypatch.setattr("api.catalog.Shared.get", lambda self: self._load())
-    view = View(server)
-    view.open()
+def city(own_catalog: SqlCatalog, view: View) -> City:
     return City(own_catalog, view)
 
 
