@@ -15,7 +15,6 @@ class AggregatesAnswer(SnapshotAnswer):
                     "table": "bronze.traffic_events",
                     "snapshot_id": "6218345912345678901",
                     "committed_at": "2026-03-01T08:01:00Z",
-                    "watermark": "2026-03-01T08:00:00Z",
                     "columns": ["bucket", "zone", "count", "max_vehicle_count"],
                     "row_count": 1,
                     "has_more": False,

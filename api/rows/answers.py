@@ -15,7 +15,6 @@ from api.problems import problem_responses
 from api.rows.formats import MEDIA_TYPES, Format
 from api.rows.pins import AsOf, snapshot_of
 from contracts import Table
-from resources.snapshots import watermark_of
 
 REVALIDATE = "private, no-cache"
 """Of what another commit may change, closed partitions too: late events and backfills reach those."""
@@ -105,16 +104,12 @@ def _headers_of(snapshot: Snapshot | None, query: Query, kind: str) -> dict[str,
     parts = (kind, query.table.identifier, snapshot_id, query.format, *columns, *map("=".join, query.sent))
     tag = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:32]
     pinned = query.pinned_to is not None or (query.as_of is not None and query.as_of.snapshot_id is not None)
-    headers = {
+    return {
         "ETag": f'"{tag}"',
         "Cache-Control": FOR_EVER if pinned else REVALIDATE,
         "Vary": "Accept, X-API-Key, Authorization",
         "Lakehouse-Snapshot-Id": snapshot_id,
     }
-    watermark = None if snapshot is None else watermark_of(snapshot)
-    if watermark is not None:
-        headers["Lakehouse-Watermark"] = watermark.isoformat().replace("+00:00", "Z")
-    return headers
 
 
 def _is_known(tag: str, if_none_match: str | None) -> bool:

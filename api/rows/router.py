@@ -46,7 +46,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         "are refused. In JSON, a double that is not finite is null.\n\nFor all rows, page by page: send `order`, "
         "then `cursor` with `next_cursor` of each answer; all pages are of one snapshot. Other formats by "
         "`format` or `Accept`: NDJSON, CSV, Parquet, Arrow IPC stream. Those have rows alone; what the envelope "
-        "says stands in the headers `Lakehouse-Snapshot-Id`, `Lakehouse-Watermark`, `Lakehouse-Has-More` and "
+        "says stands in the headers `Lakehouse-Snapshot-Id`, `Lakehouse-Has-More` and "
         "`Lakehouse-Next-Cursor`. An answer has an `ETag`; a repeated query with `If-None-Match` reads nothing "
         "while the table has no new snapshot.",
         response_model=rows_model(table),

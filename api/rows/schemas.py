@@ -29,9 +29,6 @@ class SnapshotAnswer(BaseModel):
         description="Iceberg snapshot of the rows, a 64-bit number as text; null while nothing was written"
     )
     committed_at: datetime | None = Field(description="When that snapshot was committed")
-    watermark: datetime | None = Field(
-        description="Up to where the stream that wrote the snapshot had seen event time; null for batch tables"
-    )
     columns: list[str] = Field(description="Columns of each row, in order")
     row_count: int = Field(description="Number of rows in this answer")
     has_more: bool = Field(description="Whether there are more than `limit` let through")
@@ -60,7 +57,6 @@ def rows_model(table: Table) -> type[RowsAnswer]:
         "table": table.identifier,
         "snapshot_id": "6218345912345678901",
         "committed_at": _instant(EXAMPLE_TIME + timedelta(minutes=1)),
-        "watermark": _instant(EXAMPLE_TIME),
         "columns": [column.name for column in table.columns],
         "row_count": 1,
         "has_more": True,

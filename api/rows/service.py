@@ -22,7 +22,7 @@ from api.rows.formats import Format
 from api.rows.writers import WRITERS, json_bytes
 from contracts import Table
 from resources.arrow_times import without_zones
-from resources.snapshots import committed_at, watermark_of
+from resources.snapshots import committed_at
 
 GROUP_FILES = 8
 GROUP_BYTES = 32 * 2**20
@@ -57,7 +57,6 @@ def envelope(declared: Table, snapshot: Snapshot | None, rows: pa.Table, *, has_
         "table": declared.identifier,
         "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
         "committed_at": None if snapshot is None else committed_at(snapshot),
-        "watermark": None if snapshot is None else watermark_of(snapshot),
         "columns": rows.column_names,
         "row_count": rows.num_rows,
         "has_more": has_more,

@@ -30,7 +30,15 @@ def write(files: Mapping[str, str], folder: Path) -> list[str]:
 
 
 def difference(files: Mapping[str, str], folder: Path) -> str:
-    """A unified diff from what is in ``folder`` to what an export would write; empty where nothing differs."""
+    """A unified diff from what is in ``folder`` to what an export would write; empty where nothing differs.
+
+    Raises:
+        AirflowExportError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise AirflowExportError(
+            f"there is no folder {folder}: ./lakehouse export airflow --out {folder} writes it"
+        )
     lines: list[str] = []
     for name in sorted({*files, *_left_over(files, folder)}):
         path = folder / name

@@ -154,6 +154,11 @@ def lengthened(task: Task) -> Task:
     )
 
 
+def test_a_folder_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(AirflowExportError, match=r"there is no folder .*export airflow --out"):
+        difference(REAL, tmp_path / "none")
+
+
 def test_a_folder_is_current_until_the_graph_changes(tmp_path: Path) -> None:
     current = files(definitions())
     write(current, tmp_path)
