@@ -20,6 +20,7 @@ class Airflow:
     def __init__(self, toolchain: Path, home: Path, dagster_url: str, token: str = "") -> None:
         self._python = environment(toolchain) / "bin" / "python"
         self.dags = home / "dags"
+        self.log = home / "log"
         self.dags.mkdir(parents=True)
         connection = {"conn_type": "http", "host": dagster_url, "password": token}
         self._environment = {
@@ -31,6 +32,8 @@ class Airflow:
             "AIRFLOW_CONN_LAKEHOUSE_DAGSTER": json.dumps(connection),
             # as Airflow itself does with its DAGs folder
             "PYTHONPATH": str(self.dags),
+            # what is logged can be read while it runs
+            "PYTHONUNBUFFERED": "1",
         }
 
     def install(self, files: dict[str, str]) -> None:
@@ -45,29 +48,30 @@ class Airflow:
         return self._side("parse")[0]
 
     def run(self, dag_id: str, logical_date: str) -> tuple[dict[str, Any], str]:
-        """The states of a DAG run, and all that was logged."""
+        """The states of a DAG run, and all that was logged; until it ends, ``log`` has what was logged so far."""
         return self._side("run", dag_id, logical_date)
 
     def _side(self, *arguments: str) -> tuple[dict[str, Any], str]:
-        done = self._started([self._python, SIDE, *arguments])
-        assert done.returncode == 0, done.stdout[-4000:]
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found, done.stdout
+        code, log = self._ended([self._python, SIDE, *arguments])
+        assert code == 0, log[-4000:]
+        found: dict[str, Any] = json.loads(log.splitlines()[-1])
+        return found, log
 
     def _airflow(self, *arguments: str) -> None:
-        done = self._started([self._python, "-m", "airflow", *arguments])
-        assert done.returncode == 0, done.stdout[-4000:]
+        code, log = self._ended([self._python, "-m", "airflow", *arguments])
+        assert code == 0, log[-4000:]
 
-    def _started(self, command: list[Any]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
+    def _ended(self, command: list[Any]) -> tuple[int, str]:
+        with self.log.open("w") as log:
+            done = subprocess.run(
+                command,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=PATIENCE_S,
+            )
+        return done.returncode, self.log.read_text()
 
 
 def environment(toolchain: Path) -> Path:
