@@ -1,4 +1,4 @@
-"""The application: ``granian --interface asgi api.app:create_app --factory``."""
+"""The application: ``granian --interface asgi api.app:create_worker --factory``."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +24,7 @@ from contracts import families, served_tables
 from resources.catalog import open_catalog
 from resources.hot_view import connect_async
 from resources.object_store import object_store
+from resources.service import end_with_parent
 from settings import Settings, load_settings
 
 DESCRIPTION = """
@@ -87,6 +88,16 @@ def create_app(
     app.include_router(windows_router(families(), max_rows=configured.api_max_rows))
     app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
     return app
+
+
+def create_worker() -> FastAPI:
+    """The application in a worker of a server, which ends with it.
+
+    Raises:
+        SettingsError: the environment does not give the settings.
+    """
+    end_with_parent()
+    return create_app()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The application: ``granian --interface asgi commit_guard.app:create_app --factory``."""
+"""The application: ``granian --interface asgi commit_guard.app:create_worker --factory``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +17,7 @@ from commit_guard.messages import Incoming
 from commit_guard.metrics import Metrics
 from commit_guard.proxy import CONFIG_PATH, Proxy
 from commit_guard.upstream import READY_TIMEOUT_S, Upstream, UpstreamError
+from resources.service import end_with_parent
 from settings import Settings, load_settings
 
 
@@ -70,3 +71,13 @@ def create_app(
     app.router.redirect_slashes = False
     app.router.default = proxy
     return app
+
+
+def create_worker() -> Starlette:
+    """The application in a worker of a server, which ends with it.
+
+    Raises:
+        SettingsError: the environment does not give the settings.
+    """
+    end_with_parent()
+    return create_app()

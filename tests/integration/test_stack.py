@@ -123,20 +123,31 @@ def test_a_second_up_changes_nothing(settings: Settings) -> None:
     assert {entry.name: entry.pid for entry in status(settings).services} == before
 
 
-def test_a_service_that_dies_is_restarted_and_status_says_so(settings: Settings) -> None:
-    before = service(status(settings), "redis")
+@pytest.mark.parametrize("name", ["redis", "api", "commit-guard"])
+def test_a_service_that_dies_is_restarted_and_status_says_so(settings: Settings, name: str) -> None:
+    before = service(status(settings), name)
     assert before.pid is not None
-    psutil.Process(before.pid).kill()
+    process = psutil.Process(before.pid)
+    workers = process.children(recursive=True)
+    process.kill()
 
     def restarted() -> bool:
-        now = service(status(settings), "redis")
+        now = service(status(settings), name)
         return now.ready and now.pid != before.pid
 
-    until(restarted, "redis runs again")
-    after = service(status(settings), "redis")
+    until(restarted, f"{name} runs again")
+    until(lambda: not any(map(is_alive, workers)), "no worker of the first outlives it")
+    after = service(status(settings), name)
     assert after.restarts == before.restarts + 1
     assert after.last_exit is not None
     assert "SIGKILL" in after.last_exit
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Numbers:

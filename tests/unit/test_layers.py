@@ -14,7 +14,7 @@ ALLOWED = {
     "resources": {"contracts", "settings", "resources"},
     "streaming": {"contracts", "settings", "streaming"},
     "sources": {"contracts", "settings", "resources", "sources"},
-    "commit_guard": {"contracts", "settings", "commit_guard"},
+    "commit_guard": {"contracts", "settings", "resources", "commit_guard"},
     "dead_letters": {"contracts", "settings", "resources", "dead_letters"},
     "hot_view": {"contracts", "settings", "resources", "hot_view"},
     "audit": {"contracts", "settings", "resources", "audit"},

@@ -21,7 +21,7 @@ def service(settings: Settings) -> Service:
             str(settings.api_port),
             "--workers",
             str(settings.api_workers),
-            "api.app:create_app",
+            "api.app:create_worker",
         ),
         address=settings.api_url,
         ports=(settings.api_port,),

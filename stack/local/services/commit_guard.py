@@ -22,7 +22,7 @@ def service(settings: Settings) -> Service:
             settings.guard_host,
             "--port",
             str(settings.guard_port),
-            "commit_guard.app:create_app",
+            "commit_guard.app:create_worker",
         ),
         address=f"{settings.guard_url} (Iceberg REST for Flink)",
         ports=(settings.guard_port,),

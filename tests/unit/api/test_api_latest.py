@@ -272,7 +272,7 @@ def api_url(hot_settings: Settings) -> Iterator[str]:
         **{f"LAKEHOUSE_{name.upper()}": getattr(hot_settings, name).get_secret_value() for name in secrets},
     }
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port)]
-    with subprocess.Popen([*command, "api.app:create_app"], env=environment, cwd=ROOT) as process:
+    with subprocess.Popen([*command, "api.app:create_worker"], env=environment, cwd=ROOT) as process:
         try:
             until(lambda: answers(f"http://127.0.0.1:{port}/health/live"), "the API answers")
             yield f"http://127.0.0.1:{port}"
