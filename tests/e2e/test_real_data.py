@@ -53,7 +53,7 @@ def test_gold_equals_the_aggregates_of_the_file(
 
     assert_every_row_is_accounted_for(dataset, file, ledger)
     assert_bronze_holds_every_event_once(dataset, file, settings, ledger)
-    materialize(file, settings)
+    materialize(dataset, file, settings)
     assert_gold_equals(dataset, expected_hours(dataset, file), settings)
 
 
@@ -100,10 +100,10 @@ def assert_bronze_holds_every_event_once(
     assert file.execute("SELECT count(DISTINCT event_id) FROM bronze").fetchone() == (ledger.acknowledged,)
 
 
-def materialize(file: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def materialize(dataset: Dataset, file: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     first, last = file.execute("SELECT min(event_time)::DATE, max(event_time)::DATE FROM events").fetchone() or ()
     with DagsterClient(settings.dagster_url) as client:
-        run_id = client.launch("gold_hourly", first=first, last=last)
+        run_id = client.launch_assets([("gold", f"{dataset.family}_hourly")], first=first, last=last)
         client.wait(run_id, timeout_s=GOLD_PATIENCE_S, on_status=lambda status: print(f"gold: {status}"))
 
 
