@@ -21,6 +21,7 @@ from api.rows.router import rows_router
 from api.tables.router import router as tables_router
 from api.windows.router import windows_router
 from contracts import families, served_tables
+from resources.api_keys import KeyFile, KeyRing
 from resources.catalog import open_catalog
 from resources.hot_view import connect_async
 from resources.object_store import object_store
@@ -30,8 +31,9 @@ from settings import Settings, load_settings
 DESCRIPTION = """
 Tables of the city's sensors (traffic, weather, energy), read from the Iceberg catalog.
 
-* **Key.** Everything under `/v1` needs the key of this installation, as header `X-API-Key` or as
-  `Authorization: Bearer`. A local installation keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`).
+* **Key.** Everything under `/v1` needs a key, as header `X-API-Key` or as `Authorization: Bearer`. That of the
+  installation sees everything; a local one keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`). Others, for
+  some tables and some time, are made by `./lakehouse keys create`; what they do not see is answered 403.
 * **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table,
   `GET /v1/tables/{namespace}.{table}/rows` reads it, and `/aggregate` in place of `/rows` counts, sums and
   averages.
@@ -76,6 +78,7 @@ def create_app(
 
     app = FastAPI(title="City lakehouse", version="1", description=DESCRIPTION, lifespan=lifespan)
     app.state.settings = configured
+    app.state.keys = KeyRing(KeyFile(configured.api_keys_file))
     app.state.tables = {table.identifier: table for table in served}
     handle_problems(app)
     app.include_router(tables_router)

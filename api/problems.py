@@ -142,8 +142,13 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object
     """OpenAPI descriptions of the errors that a route answers with."""
     described = {
         HTTPStatus.UNAUTHORIZED: (
-            "The key is missing or wrong.",
-            "send the key in the header X-API-Key, or as Authorization: Bearer",
+            "The key is missing, wrong, expired or revoked.",
+            "send a valid key in the header X-API-Key, or as Authorization: Bearer",
+        ),
+        HTTPStatus.FORBIDDEN: (
+            "The key is not for this table, or not for this use of it.",
+            "key 1f0c9a2e may read gold.*: this needs one that was made with ./lakehouse keys create NAME "
+            "--table bronze.traffic_events --action read",
         ),
         HTTPStatus.NOT_FOUND: (
             "There is no such table, or no such snapshot of it.",

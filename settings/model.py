@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = 0
     api_key: SecretStr
+    """May read everything; ``./lakehouse keys`` makes others."""
+    api_keys_file: Path = Path()
+    """Hashes of those; by default ``<home>/api-keys.json``."""
     api_workers: int = Field(default=1, ge=1)
     api_max_rows: int = Field(default=10_000, ge=1)
     api_read_threads: int = Field(default=4, ge=1)
@@ -140,6 +143,8 @@ class Settings(BaseSettings):
         self.hot_view_metrics_port = self.hot_view_metrics_port or ports.hot_view_metrics
         self.redis_port = self.redis_port or ports.redis
         self.api_port = self.api_port or ports.api
+        if self.api_keys_file == Path():
+            self.api_keys_file = self.home / "api-keys.json"
         return self
 
     @property

@@ -191,6 +191,7 @@ ELSEWHERE = {
     "table": ("stack.tables", "app"),
     "chaos": ("stack.chaos.commands", "chaos"),
     "jobs": ("stack.jobs.commands", "app"),
+    "keys": ("stack.keys", "app"),
     "bench": ("benchmarks.commands", "app"),
     "export": ("lakehouse_assets.airflow_export.commands", "app"),
 }

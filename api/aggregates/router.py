@@ -12,9 +12,10 @@ from api.aggregates.schemas import AggregatesAnswer
 from api.catalog import Reader
 from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
 from api.rows.parameters import filter_documentation
-from api.security import RequiresKey
+from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
 from contracts import Table
+from resources.api_keys import Action
 
 
 def aggregates_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
@@ -52,6 +53,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         response_model=AggregatesAnswer,
         response_description="The groups, all from one snapshot",
         responses={200: {"content": OTHER_FORMATS}, **PROBLEMS},
+        dependencies=[requires(Action.READ, table.identifier)],
         openapi_extra={"parameters": filter_documentation(table)},
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
@@ -10,8 +10,9 @@ from api.latest.dependencies import Feed, HotView, NoReadingError, UnknownFamily
 from api.latest.events import HEARTBEAT_S, EventFilter, EventStream
 from api.latest.schemas import latest_model, latest_problems, reading_model
 from api.latest.service import latest_of_family, latest_reading
-from api.security import RequiresKey
-from contracts import Family, silver_5m
+from api.security import RequiresKey, requires
+from contracts import Family, bronze_events, silver_5m
+from resources.api_keys import Action
 
 DEFAULT_LIMIT = 100
 JSON = "application/json"
@@ -59,6 +60,7 @@ def _add_sensor_route(router: APIRouter, family: Family) -> None:
         response_model=reading_model(family),
         response_description="The reading",
         responses=latest_problems(family, not_found=True),
+        dependencies=[_shows_events(family)],
     )
 
 
@@ -86,6 +88,7 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
         response_model=latest_model(family),
         response_description="The readings and the aggregates",
         responses=latest_problems(family),
+        dependencies=[_shows_events(family)],
     )
 
 
@@ -117,7 +120,12 @@ def _add_stream_route(router: APIRouter, family: Family) -> None:
             HTTPStatus.OK.value: {"content": {EventStream.media_type: {"schema": {"type": "string"}}}},
             **latest_problems(family),
         },
+        dependencies=[_shows_events(family)],
     )
+
+
+def _shows_events(family: Family) -> Any:  # noqa: ANN401  what Depends returns
+    return requires(Action.LIVE, bronze_events(family).identifier)
 
 
 def _minutes(family: Family) -> str:

@@ -74,7 +74,7 @@ def latest_problems(family: Family, *, not_found: bool = False) -> dict[int | st
             f"no {family.name} sensor '{family.name}-9999' has sent anything in the last 15 minutes: "
             f"GET /v1/{family.name}/latest lists those that have",
         )
-    described = problem_responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY)
+    described = problem_responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY)
     for status, (description, detail) in own.items():
         example = Problem(title=status.phrase, status=status, detail=detail).model_dump(exclude_none=True)
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}

@@ -11,8 +11,8 @@ from api.catalog import Reader
 from api.problems import ProblemError, problem_responses
 from api.quality.schemas import QualitySummary
 from api.quality.service import read_quality, read_report
-from api.security import RequiresKey
-from api.tables.dependencies import ServedTable
+from api.security import ForbiddenError, RequiresKey, SentKey
+from api.tables.dependencies import ServedTables, VisibleTable, VisibleTables
 from contracts import quality_results
 
 router = APIRouter(prefix="/v1/quality", tags=["Quality"], dependencies=[RequiresKey])
@@ -22,6 +22,7 @@ ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inlin
 Days = Annotated[int, Query(ge=1, le=366, description="How far back, in days")]
 PROBLEMS = problem_responses(
     HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -39,13 +40,13 @@ class NoReportError(ProblemError):
 
 
 @router.get("", summary="What do the checks of all tables say?", responses=PROBLEMS)
-async def quality(reader: Reader, days: Days = 7) -> QualitySummary:
-    """Of each table that was checked: what each check said last, and how many passed, warned and failed by day.
+async def quality(reader: Reader, tables: VisibleTables, days: Days = 7) -> QualitySummary:
+    """Of each table that the key is for: what each check said last, and how many passed, warned and failed by day.
 
     Dagster's job `quality_report` keeps the evaluations once an hour.
     """
     table = await reader.table(quality_results().identifier)
-    return await reader.read(partial(read_quality, table, days=days))
+    return await reader.read(partial(read_quality, table, days=days, only=set(tables)))
 
 
 @router.get(
@@ -54,8 +55,11 @@ async def quality(reader: Reader, days: Days = 7) -> QualitySummary:
     response_class=HTMLResponse,
     responses={**PROBLEMS, HTTPStatus.OK: {"content": {"text/html": {}}}},
 )
-async def report(request: Request, reader: Reader) -> HTMLResponse:
-    """The checks of all tables as a page with plots of the last thirty days."""
+async def report(request: Request, reader: Reader, tables: ServedTables, key: SentKey) -> HTMLResponse:
+    """The checks of all tables as a page with plots of the last thirty days; for keys that are for all tables."""
+    for identifier in tables:
+        if not key.may_see(identifier):
+            raise ForbiddenError(key, None, identifier)
     state = request.app.state
     content = await reader.read(partial(read_report, state.store, state.settings.report_location))
     if content is None:
@@ -64,7 +68,7 @@ async def report(request: Request, reader: Reader) -> HTMLResponse:
 
 
 @router.get("/{identifier}", summary="What do the checks of a table say?", responses=PROBLEMS)
-async def quality_of_table(table: ServedTable, reader: Reader, days: Days = 7) -> QualitySummary:
+async def quality_of_table(table: VisibleTable, reader: Reader, days: Days = 7) -> QualitySummary:
     """As `GET /v1/quality`, of one table."""
     results = await reader.table(quality_results().identifier)
-    return await reader.read(partial(read_quality, results, days=days, only=table.identifier))
+    return await reader.read(partial(read_quality, results, days=days, only={table.identifier}))

@@ -23,6 +23,7 @@ FOR_EVER = "private, max-age=86400, immutable"
 
 PROBLEMS = problem_responses(
     HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.NOT_ACCEPTABLE,
     HTTPStatus.CONFLICT,

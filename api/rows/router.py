@@ -12,9 +12,10 @@ from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
 from api.rows.dependencies import RowQuery, row_query
 from api.rows.parameters import filter_documentation
 from api.rows.schemas import rows_model
-from api.security import RequiresKey
+from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
 from contracts import Table
+from resources.api_keys import Action
 
 
 def rows_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
@@ -52,6 +53,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         response_model=rows_model(table),
         response_description="The rows, all from one snapshot",
         responses={200: {"content": OTHER_FORMATS}, **PROBLEMS},
+        dependencies=[requires(Action.READ, table.identifier)],
         openapi_extra={"parameters": filter_documentation(table)},
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from api.problems import ProblemError
+from api.security import ForbiddenError, SentKey
 from contracts import Table
 
 
@@ -48,3 +49,21 @@ async def _served_table(
 
 ServedTable = Annotated[Table, Depends(_served_table)]
 """The contract of the table in the path; answers 404 if there is none."""
+
+
+async def _visible_table(table: ServedTable, key: SentKey) -> Table:
+    if not key.may_see(table.identifier):
+        raise ForbiddenError(key, None, table.identifier)
+    return table
+
+
+VisibleTable = Annotated[Table, Depends(_visible_table)]
+"""As :data:`ServedTable`; answers 403 if the key is not for that table."""
+
+
+async def _visible_tables(tables: ServedTables, key: SentKey) -> Mapping[str, Table]:
+    return {identifier: table for identifier, table in tables.items() if key.may_see(identifier)}
+
+
+VisibleTables = Annotated[Mapping[str, Table], Depends(_visible_tables)]
+"""The tables that the key is for."""

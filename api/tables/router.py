@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api.catalog import Reader
 from api.problems import problem_responses
 from api.security import RequiresKey
-from api.tables.dependencies import ServedTable, ServedTables
+from api.tables.dependencies import VisibleTable, VisibleTables
 from api.tables.schemas import TableDetail, TableList
 from api.tables.service import describe_table, list_tables
 
@@ -15,8 +15,8 @@ router = APIRouter(prefix="/v1/tables", tags=["Tables"], dependencies=[RequiresK
 
 
 @router.get("", summary="List the tables", responses=problem_responses(HTTPStatus.UNAUTHORIZED))
-async def tables_list(tables: ServedTables, reader: Reader) -> TableList:
-    """Every table that is served: columns with units, owners, freshness, and how many rows it has now.
+async def tables_list(tables: VisibleTables, reader: Reader) -> TableList:
+    """Every table that the key is for: columns with units, owners, freshness, and how many rows it has now.
 
     Answers also while the catalog is down; `catalog_reachable` is then false and the state is null.
     """
@@ -28,11 +28,12 @@ async def tables_list(tables: ServedTables, reader: Reader) -> TableList:
     summary="Describe a table",
     responses=problem_responses(
         HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 )
-async def table_detail(table: ServedTable, reader: Reader) -> TableDetail:
+async def table_detail(table: VisibleTable, reader: Reader) -> TableDetail:
     """One table in full: columns, partitioning, sort order, what it is derived from, its current snapshot."""
     return await describe_table(table, reader)

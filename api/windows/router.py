@@ -12,10 +12,11 @@ from api.latest.dependencies import HotView, UnknownFamilyError
 from api.problems import InvalidParameter, InvalidParametersError, problem_responses
 from api.rows.filters import parse_value
 from api.rows.query_string import optional
-from api.security import RequiresKey
+from api.security import RequiresKey, requires
 from api.windows.schemas import windows_model
 from api.windows.service import WindowsQuery, find_windows
 from contracts import ColumnType, Family, silver_5m
+from resources.api_keys import Action
 
 DEFAULT_LIMIT = 100
 DEFAULT_SPAN = timedelta(hours=1)
@@ -91,8 +92,12 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         response_model=windows_model(family),
         response_description="The windows",
         responses=problem_responses(
-            HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
         ),
+        dependencies=[requires(Action.READ, silver_5m(family).identifier)],
     )
 
 
