@@ -21,6 +21,8 @@ ALLOWED = {
     "maintenance": {"contracts", "settings", "resources", "maintenance"},
     "lakehouse_assets": {"contracts", "settings", "resources", "audit", "maintenance", "lakehouse_assets"},
     "api": {"contracts", "settings", "resources", "api"},
+    # what users install without the rest
+    "client": {"client"},
     "benchmarks": {
         "contracts",
         "settings",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from api.app import create_app
 from api.latest.changes import MOST_WAITING_BYTES
 from api.latest.schemas import latest_model, reading_model
 from api.latest.window import parse_minutes, rolling_window
+from client import Change, Lakehouse
 from contracts import families, family
 from hot_view.records import RecordReader, Update
 from hot_view.view import View
@@ -344,6 +346,21 @@ def test_each_change_comes_as_an_event_to_those_who_want_it(api_url: str, server
         assert [next(third) for _ in range(2)] == seen[3:]
         assert next(both)["data"] == last.document.decode()
     until(lambda: subscribers(server) == 0, "the subscription is given back")
+
+
+def test_the_client_package_reads_the_newest_and_follows_changes(
+    api_url: str, server: redis.Redis, view: View
+) -> None:
+    view.apply([reading("t/ 1"), other := reading("t-2", zone="north")], {})
+    with Lakehouse(api_url, KEY["X-API-Key"]) as lakehouse, ThreadPoolExecutor(1) as pool:
+        assert lakehouse.latest_of_sensor("traffic", "t-2") == orjson.loads(other.document)
+        assert [found["sensor_id"] for found in lakehouse.latest("traffic", zone="north")] == ["t-2"]
+        changes = lakehouse.changes("traffic", sensor_id="t-3")
+        first = pool.submit(next, changes)
+        until(lambda: subscribers(server) == 1, "the stream is subscribed")
+        view.apply([reading("t-1"), wanted := reading("t-3")], {})
+        assert first.result(PATIENCE_S) == Change("reading", orjson.loads(wanted.document))
+        changes.close()
 
 
 def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on(
