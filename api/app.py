@@ -15,6 +15,7 @@ from api.catalog import CatalogReader
 from api.health.router import router as health_router
 from api.latest.changes import ChangeFeed
 from api.latest.router import latest_router
+from api.live_page.router import router as live_page_router
 from api.problems import InvalidParameter, Problem, handle_problems
 from api.quality.router import router as quality_router
 from api.rows.router import rows_router
@@ -86,6 +87,7 @@ def create_app(
     app.include_router(aggregates_router(served, max_rows=configured.api_max_rows))
     app.include_router(quality_router)
     app.include_router(health_router)
+    app.include_router(live_page_router)
     # last: what is neither /v1/tables nor /v1/quality is a family
     app.include_router(latest_router(families(), max_rows=configured.api_max_rows))
     app.include_router(windows_router(families(), max_rows=configured.api_max_rows))

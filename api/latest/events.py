@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 import orjson
 from anyio import CancelScope
@@ -15,7 +16,15 @@ from resources.hot_view import Subject, document, order, zone, zone_bytes
 HEARTBEAT_S = 15.0
 RECONNECT_MS = 2_000
 
-_EVENT_NAMES = {Subject.SENSOR: b"reading", Subject.ZONE: b"zone"}
+
+class EventKind(StrEnum):
+    """What an event is about, and its name in the stream."""
+
+    READING = "reading"
+    ZONE = "zone"
+
+
+EVENT_KINDS = {Subject.SENSOR: EventKind.READING, Subject.ZONE: EventKind.ZONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +33,12 @@ class EventFilter:
 
     zone: str | None
     sensor_id: str | None
+    kind: EventKind | None = None
 
     def wanted(self, subject: Subject, entries: bytes) -> list[bytes]:
         """Return those of the entries, one a line, that match."""
+        if self.kind not in {None, EVENT_KINDS[subject]}:
+            return []
         if self.sensor_id is not None:
             written = orjson.dumps(self.sensor_id)
             if subject is not Subject.SENSOR or written not in entries:
@@ -90,4 +102,4 @@ def _event(subject: Subject, entry: bytes) -> bytes:
     identity = order(entry)
     if subject is Subject.ZONE:
         identity += b"/" + zone(entry)
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (identity, _EVENT_NAMES[subject], document(entry))
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (identity, EVENT_KINDS[subject].encode(), document(entry))

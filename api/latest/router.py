@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 
 from api.latest.dependencies import Feed, HotView, NoReadingError, UnknownFamilyError, hot_view_errors
-from api.latest.events import HEARTBEAT_S, EventFilter, EventStream
+from api.latest.events import HEARTBEAT_S, EventFilter, EventKind, EventStream
 from api.latest.schemas import latest_model, latest_problems, reading_model
 from api.latest.service import latest_of_family, latest_reading
 from api.security import RequiresKey, requires
@@ -99,10 +99,11 @@ def _add_stream_route(router: APIRouter, family: Family) -> None:
         sensor_id: Annotated[
             str | None, Query(description="Only readings of this sensor", examples=[f"{family.name}-0042"])
         ] = None,
+        kind: Annotated[EventKind | None, Query(description="Only readings, or only totals of zones")] = None,
     ) -> Response:
         async with hot_view_errors():
             subscriber = await feed.join(family.name)
-        return EventStream(feed, subscriber, EventFilter(zone=zone, sensor_id=sensor_id))
+        return EventStream(feed, subscriber, EventFilter(zone=zone, sensor_id=sensor_id, kind=kind))
 
     router.add_api_route(
         f"/{family.name}/stream",

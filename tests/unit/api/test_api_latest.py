@@ -329,6 +329,7 @@ def test_each_change_comes_as_an_event_to_those_who_want_it(api_url: str, server
         stream(api_url, zone="north") as north,
         stream(api_url, sensor_id="t-3") as third,
         stream(api_url, sensor_id="t-3", zone="north") as both,
+        stream(api_url, kind="zone") as zones,
     ):
         assert subscribers(server) == 1  # one for all clients
         updates = [reading("t-1"), reading("t-2", zone="north"), minute("north", this_minute(), [1.0])]
@@ -345,6 +346,7 @@ def test_each_change_comes_as_an_event_to_those_who_want_it(api_url: str, server
         assert [next(north) for _ in range(3)] == [seen[1], seen[2], seen[4]]
         assert [next(third) for _ in range(2)] == seen[3:]
         assert next(both)["data"] == last.document.decode()
+        assert next(zones) == seen[2]
     until(lambda: subscribers(server) == 0, "the subscription is given back")
 
 
