@@ -17,6 +17,7 @@ from settings import Settings
 from settings.model import ROOT
 from stack.errors import StackError
 from stack.local.files import write_private
+from stack.local.priority import in_background
 from stack.local.service import Service
 
 SOCKET_PATH_LIMIT = 100
@@ -77,6 +78,10 @@ class Supervisor:
     def processes(self) -> list[dict[str, Any]]:
         """What supervisord knows of each service: ``name``, ``statename``, ``pid``, ``start``, ``spawnerr``."""
         return cast(list[dict[str, Any]], self._rpc().supervisor.getAllProcessInfo())
+
+    def pid(self, name: str) -> int | None:
+        """The process of the service; ``None`` while it does not run."""
+        return next((info["pid"] or None for info in self.processes() if info["name"] == name), None)
 
     def exits(self) -> dict[str, list[str]]:
         """Reason of each unexpected end since the start, by service."""
@@ -163,8 +168,9 @@ class Supervisor:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
+        command = in_background(service.command) if service.in_background else service.command
         return {
-            "command": " ".join(_quote(word) for word in service.command),
+            "command": " ".join(_quote(word) for word in command),
             "environment": ",".join(f"{name}={_quote(value)}" for name, value in environment.items()),
             "autostart": "false",
             "autorestart": "true",

@@ -51,6 +51,7 @@ def code_server(settings: Settings, java_home: Path) -> Service:
         environment=dagster_environment(settings, java_home),
         address=f"127.0.0.1:{settings.ports.dagster_code} (gRPC)",
         ports=(settings.ports.dagster_code,),
+        in_background=True,
         is_ready=lambda: not is_free(settings.ports.dagster_code),
     )
 
@@ -89,6 +90,7 @@ def daemon(settings: Settings, java_home: Path) -> Service:
         ),
         environment=dagster_environment(settings, java_home),
         address="no port of its own",
+        in_background=True,
         is_ready=lambda: _daemons_are_healthy(settings),
     )
 

@@ -11,5 +11,6 @@ def service(settings: Settings) -> Service:
         stage=Stage.APPLICATION,
         command=(str(settings.toolchain / "main" / "bin" / "python"), "-m", "dead_letters.collector"),
         address="collects into bronze.dead_letters",
+        in_background=True,
         is_ready=lambda: True,
     )

@@ -13,6 +13,7 @@ from stack.local.service import Service, Stage
 from stack.toolchain.flink_extension import extension_jar
 from stack.toolchain.jars import class_path
 
+TASK_MANAGER = "flink-taskmanager"
 JOB_MANAGER_MEMORY = "1024m"
 TASK_MANAGER_MEMORY = "3200m"
 
@@ -71,7 +72,7 @@ def job_manager(settings: Settings, java_home: Path) -> Service:
 def task_manager(settings: Settings, java_home: Path) -> Service:
     """The TaskManager; ready when it has registered with the JobManager."""
     return Service(
-        name="flink-taskmanager",
+        name=TASK_MANAGER,
         stage=Stage.INFRASTRUCTURE,
         command=(str(flink_home(settings) / "bin" / "taskmanager.sh"), "start-foreground"),
         environment=flink_environment(settings, java_home),

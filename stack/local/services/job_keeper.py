@@ -17,6 +17,7 @@ def service(settings: Settings, java_home: Path) -> Service:
         command=(str(settings.toolchain / "main" / "bin" / "python"), "-m", "stack.jobs.keeper"),
         environment=flink_environment(settings, java_home),
         address="submits the jobs to the JobManager",
+        in_background=True,
         is_ready=lambda: _all_run(settings),
         start_seconds=180,
     )

@@ -61,6 +61,7 @@ def service(settings: Settings) -> Service:
             ports.store_filer_grpc,
             ports.store_s3_grpc,
         ),
+        in_background=True,
         is_ready=lambda: _catalog_answers(settings),
     )
 
