@@ -5,6 +5,7 @@ A family of sensors is one module in :mod:`contracts.sensor_families`; its table
 """
 
 from contracts.city import anomalies, city_hourly, sensor_health
+from contracts.datasets import Dataset, DatasetKind
 from contracts.errors import ContractError, LakehouseError
 from contracts.model import (
     BATCH_WRITERS,
@@ -24,14 +25,13 @@ from contracts.model import (
     Writer,
 )
 from contracts.quality import quality_results
-from contracts.registry import all_tables, families, family, served_tables, table
+from contracts.registry import all_datasets, all_tables, dataset, families, family, served_tables, table
+from contracts.stream_tables import dead_letters, late_events
 from contracts.tables import (
     bronze_events,
-    dead_letters,
     family_tables,
     gold_daily,
     gold_hourly,
-    late_events,
     silver_1m,
     silver_5m,
 )
@@ -43,6 +43,8 @@ __all__ = [
     "Column",
     "ColumnType",
     "ContractError",
+    "Dataset",
+    "DatasetKind",
     "Family",
     "Freshness",
     "LakehouseError",
@@ -54,10 +56,12 @@ __all__ = [
     "Table",
     "Transform",
     "Writer",
+    "all_datasets",
     "all_tables",
     "anomalies",
     "bronze_events",
     "city_hourly",
+    "dataset",
     "dead_letters",
     "families",
     "family",

@@ -84,17 +84,16 @@ def city_hourly(families: Sequence[Family]) -> Table:
 def sensor_health(families: Sequence[Family]) -> Table:
     """How each sensor did on a day, those that fell silent included."""
     time = _origins(families, bronze_events, "event_time")
-    values = tuple(
-        f"{bronze_events(family).identifier}.{measure.name}" for family in families for measure in family.measures
-    )
-    neighbours = (*values, *_origins(families, bronze_events, "zone"))
+    zone = _origins(families, bronze_events, "zone")
+    stuck = (*_values(families, lambda measure: not measure.steady), *time)
+    neighbours = (*_values(families, lambda measure: measure.kind is not MeasureKind.COUNTER), *zone)
     columns = (
         Column("family", ColumnType.STRING, "Family of the sensor"),
-        _sensor(families, bronze_events),
-        *_bounds("day (UTC)", time),
+        _sensor(families, bronze_events, gold_hourly),
+        *_bounds("day (UTC)", time, time),
         Column(
             "zone", ColumnType.STRING, "Zone of the sensor's last event, by event time", nullable=True,
-            origins=_origins(families, bronze_events, "zone"),
+            origins=(*zone, *_origins(families, gold_hourly, "zone")),
         ),
         Column(
             "event_count", ColumnType.LONG, "Events of the sensor on the day; one sent twice counts once",
@@ -124,11 +123,11 @@ def sensor_health(families: Sequence[Family]) -> Table:
             "stuck_measure", ColumnType.STRING,
             "Measure whose value stayed the same for longest, of those that change all the time; null below "
             f"{STUCK_AFTER.seconds // 60} min",
-            nullable=True, origins=values,
+            nullable=True, origins=stuck,
         ),
         Column(
             "stuck_s", ColumnType.DOUBLE, "How long it did", unit="s", nullable=True,
-            minimum=STUCK_AFTER.total_seconds(), maximum=86_400, origins=values,
+            minimum=STUCK_AFTER.total_seconds(), maximum=86_400, origins=stuck,
         ),
         Column(
             "drift_measure", ColumnType.STRING,
@@ -156,6 +155,7 @@ def sensor_health(families: Sequence[Family]) -> Table:
             known_zones(families),
             NotBelow("window_end", "last_seen", strict=True),
         ),
+        originates=("family",),
     )
 
 
@@ -169,7 +169,11 @@ def anomalies(families: Sequence[Family]) -> Table:
     columns = (
         Column("family", ColumnType.STRING, "Family of the sensor"),
         _sensor(families, gold_hourly),
-        *_bounds("hour", _origins(families, gold_hourly, "window_start")),
+        *_bounds(
+            "hour",
+            _origins(families, gold_hourly, "window_start"),
+            _origins(families, gold_hourly, "window_end"),
+        ),
         Column(
             "zone", ColumnType.STRING, "Zone of the sensor in that hour", nullable=True,
             origins=_origins(families, gold_hourly, "zone"),
@@ -209,6 +213,7 @@ def anomalies(families: Sequence[Family]) -> Table:
         warn_after=timedelta(hours=25),
         carried=("sensor_id", "zone"),
         rules=(known_families(families), known_zones(families)),
+        originates=("family", "measure", "unit"),
     )
 
 
@@ -272,24 +277,33 @@ def _zone_rules(family: Family) -> Iterator[Rule]:
             yield from roll_up_rules(f"{family.name}_{measure.name}", ZONE_ROLL_UPS, count=None, events=None)
 
 
-def _sensor(families: Sequence[Family], of: TableOf) -> Column:
+def _sensor(families: Sequence[Family], *tables: TableOf) -> Column:
     return Column(
         "sensor_id",
         ColumnType.STRING,
         "Identifier of the sensor within its family",
-        origins=_origins(families, of, "sensor_id"),
+        origins=tuple(origin for of in tables for origin in _origins(families, of, "sensor_id")),
     )
 
 
-def _bounds(what: str, origins: tuple[str, ...]) -> tuple[Column, ...]:
+def _bounds(what: str, starts: tuple[str, ...], ends: tuple[str, ...]) -> tuple[Column, ...]:
     return (
-        Column("window_start", ColumnType.TIMESTAMP, f"Start of the {what}, inclusive", origins=origins),
-        Column("window_end", ColumnType.TIMESTAMP, f"End of the {what}, exclusive", origins=origins),
+        Column("window_start", ColumnType.TIMESTAMP, f"Start of the {what}, inclusive", origins=starts),
+        Column("window_end", ColumnType.TIMESTAMP, f"End of the {what}, exclusive", origins=ends),
     )
 
 
 def _origins(families: Sequence[Family], of: TableOf, column: str) -> tuple[str, ...]:
     return tuple(f"{of(family).identifier}.{column}" for family in families)
+
+
+def _values(families: Sequence[Family], wanted: Callable[[Measure], bool]) -> tuple[str, ...]:
+    return tuple(
+        f"{bronze_events(family).identifier}.{measure.name}"
+        for family in families
+        for measure in family.measures
+        if wanted(measure)
+    )
 
 
 def _city_table(
@@ -304,6 +318,7 @@ def _city_table(
     retired: tuple[str, ...] = (),
     rules: tuple[Rule, ...] = (),
     carried: tuple[str, ...] = (),
+    originates: tuple[str, ...] = (),
 ) -> Table:
     return Table(
         layer=Layer.GOLD,
@@ -324,4 +339,5 @@ def _city_table(
         retired=retired,
         rules=(WINDOW, *rules),
         carried=carried,
+        originates=originates,
     )

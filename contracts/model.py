@@ -183,7 +183,8 @@ class Table:
     of the window that one row stands for, ``None`` where a row is an event. ``retired`` names columns that are
     dropped where the table still has them; a column that the contract merely lacks stays. ``rules`` hold within
     each row, those about columns that the table has. ``carried`` names columns whose values on a day stand on the
-    same day in a table that it is derived from.
+    same day in a table that it is derived from. ``originates`` names columns whose values come of no upstream
+    column: the writer's clock, or a name that the writer gives.
     """
 
     layer: Layer
@@ -205,6 +206,7 @@ class Table:
     retired: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     carried: tuple[str, ...] = ()
+    originates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -215,7 +217,7 @@ class Table:
                 "formerly and one that is retired are different columns"
             )
         used = {*self.key, *self.sort_order, self.event_time, *(f.column for f in self.partitioning)}
-        if missing := sorted((used | {*self.carried}) - set(names)):
+        if missing := sorted((used | {*self.carried, *self.originates}) - set(names)):
             raise ContractError(f"table {self.identifier}: no column {', '.join(missing)}")
         if renamed := sorted(name for name in used if self.column(name).formerly):
             raise ContractError(

@@ -32,29 +32,30 @@ def verdict(*, passed: bool, severity: str) -> Verdict:
 
 def quality_results() -> Table:
     """Every evaluation of a check, with what failed."""
+    columns = (
+        Column("checked_at", ColumnType.TIMESTAMP, "When the check was evaluated"),
+        Column("table_name", ColumnType.STRING, "Table that was checked, as namespace.name"),
+        Column("check_name", ColumnType.STRING, "Check, as Dagster names it"),
+        Column("passed", ColumnType.BOOLEAN, "Whether all was as it should be"),
+        Column("severity", ColumnType.STRING, "What a failure of it means: ERROR or WARN"),
+        Column(
+            "row_count", ColumnType.LONG, "Rows that were looked at, where the check counts them", unit="1",
+            nullable=True, minimum=0,
+        ),
+        Column("description", ColumnType.STRING, "What the check found, in a sentence", nullable=True),
+        Column(
+            "failures", ColumnType.STRING,
+            "Expectations that were not met, with observed values and keys of up to 20 rows, as JSON",
+            nullable=True,
+        ),
+        Column("run_id", ColumnType.STRING, "Dagster run of the check, if one did it", nullable=True),
+    )  # fmt: skip
     return Table(
         layer=Layer.GOLD,
         name="quality_results",
         family=CITY,
         description="One row per evaluation of a check: what it said, and which expectations were not met",
-        columns=(
-            Column("checked_at", ColumnType.TIMESTAMP, "When the check was evaluated"),
-            Column("table_name", ColumnType.STRING, "Table that was checked, as namespace.name"),
-            Column("check_name", ColumnType.STRING, "Check, as Dagster names it"),
-            Column("passed", ColumnType.BOOLEAN, "Whether all was as it should be"),
-            Column("severity", ColumnType.STRING, "What a failure of it means: ERROR or WARN"),
-            Column(
-                "row_count", ColumnType.LONG, "Rows that were looked at, where the check counts them", unit="1",
-                nullable=True, minimum=0,
-            ),
-            Column("description", ColumnType.STRING, "What the check found, in a sentence", nullable=True),
-            Column(
-                "failures", ColumnType.STRING,
-                "Expectations that were not met, with observed values and keys of up to 20 rows, as JSON",
-                nullable=True,
-            ),
-            Column("run_id", ColumnType.STRING, "Dagster run of the check, if one did it", nullable=True),
-        ),
+        columns=columns,
         key=("table_name", "check_name", "checked_at"),
         event_time="checked_at",
         partitioning=(PartitionField("checked_at", Transform.DAY),),
@@ -65,4 +66,6 @@ def quality_results() -> Table:
         owners=("team:platform",),
         maintenance=BATCH_MAINTENANCE,
         rules=(OneOf("severity", ("ERROR", "WARN")),),
-    )  # fmt: skip
+        # from Dagster's event log
+        originates=tuple(column.name for column in columns),
+    )

@@ -6,10 +6,12 @@ from functools import cache
 
 import contracts.sensor_families
 from contracts.city import anomalies, city_hourly, sensor_health
+from contracts.datasets import Dataset, datasets
 from contracts.errors import ContractError
 from contracts.model import Family, Table
 from contracts.quality import quality_results
-from contracts.tables import family_tables, stream_tables
+from contracts.stream_tables import stream_tables
+from contracts.tables import family_tables
 
 
 @cache
@@ -58,6 +60,25 @@ def all_tables() -> tuple[Table, ...]:
 def served_tables() -> tuple[Table, ...]:
     """The tables that the API serves."""
     return tuple(declared for declared in all_tables() if declared.served)
+
+
+@cache
+def all_datasets() -> tuple[Dataset, ...]:
+    """All topics, hot views and answers of the API, upstream before downstream."""
+    return tuple(datasets(families(), served_tables()))
+
+
+def dataset(identifier: str) -> Dataset:
+    """Return the dataset ``kind:name``.
+
+    Raises:
+        ContractError: no contract declares it.
+    """
+    for declared in all_datasets():
+        if declared.identifier == identifier:
+            return declared
+    known = ", ".join(declared.identifier for declared in all_datasets())
+    raise ContractError(f"unknown dataset {identifier!r}: choose one of {known}")
 
 
 def table(identifier: str) -> Table:

@@ -48,6 +48,13 @@ KAFKA_COLUMNS = (
 )
 """Where an event came from; with them exactly-once can be shown by arithmetic."""
 
+RECORD_COLUMNS = (
+    *KAFKA_COLUMNS,
+    Column("kafka_key", ColumnType.BINARY, "Key of the record", nullable=True),
+    Column("payload", ColumnType.BINARY, "Value of the record; null where it had none", nullable=True),
+)
+"""What any record of a topic has, whether or not it is an event."""
+
 SCHEMA_VERSION = Column(
     "schema_version",
     ColumnType.INT,
@@ -77,9 +84,6 @@ WINDOW_BOUNDS = (
     Column("window_end", ColumnType.TIMESTAMP, "End of the window, exclusive"),
 )
 """Bounds of the window that a row stands for."""
-
-_NEVER_STALE = Freshness(warn_after=timedelta(days=365), fail_after=timedelta(days=366))
-"""For tables that hold what went wrong: no news is good news."""
 
 _ROLL_UP_MEANING = {
     Aggregate.MIN: "Smallest",
@@ -198,65 +202,6 @@ def silver_5m(family: Family) -> Table:
     )
 
 
-def late_events(families: Sequence[Family]) -> Table:
-    """Events of all families that came after their one-minute window was closed."""
-    return Table(
-        layer=Layer.SILVER,
-        name="late_events",
-        family=CITY,
-        description="Events that came after their windows were closed: in bronze, but in no window",
-        columns=(
-            Column("family", ColumnType.STRING, "Family of the sensor"),
-            *(column for column in EVENT_COLUMNS if column.name in {*REQUIRED_EVENT_COLUMNS, "zone"}),
-            *KAFKA_COLUMNS,
-            Column("watermark", ColumnType.TIMESTAMP, "Watermark of the stream when the event came"),
-            Column(
-                "late_by_s", ColumnType.LONG, "How far behind the watermark the event was", unit="s", minimum=0
-            ),
-        ),
-        key=("family", "kafka_partition", "kafka_offset"),
-        event_time="event_time",
-        partitioning=(PartitionField("event_time", Transform.DAY),),
-        sort_order=("family", "sensor_id", "event_time"),
-        writer=Writer.FLINK,
-        derived_from=tuple(f"topic:{family.topic}" for family in families),
-        freshness=_NEVER_STALE,
-        owners=("team:platform",),
-        rules=(known_families(families), known_zones(families)),
-    )
-
-
-def dead_letters(families: Sequence[Family]) -> Table:
-    """Records of all topics that are no valid event, as they were."""
-    return Table(
-        layer=Layer.BRONZE,
-        name="dead_letters",
-        family=CITY,
-        description="Records that are no valid event, with their raw bytes and what is wrong with them",
-        columns=(
-            Column("family", ColumnType.STRING, "Family whose topic the record was published to"),
-            Column("topic", ColumnType.STRING, "Kafka topic of the record"),
-            *KAFKA_COLUMNS,
-            Column("kafka_key", ColumnType.BINARY, "Key of the record", nullable=True),
-            Column("payload", ColumnType.BINARY, "Value of the record; null where it had none", nullable=True),
-            Column("error_class", ColumnType.STRING, "Kind of error"),
-            Column("error_field", ColumnType.STRING, "Field that is wrong, where it is one", nullable=True),
-            Column("error_message", ColumnType.STRING, "What is wrong"),
-            Column("collected_at", ColumnType.TIMESTAMP, "When the record was fetched and stored"),
-        ),
-        key=("topic", "kafka_partition", "kafka_offset"),
-        event_time="kafka_time",
-        partitioning=(PartitionField("kafka_time", Transform.DAY),),
-        sort_order=("topic", "kafka_partition", "kafka_offset"),
-        writer=Writer.COLLECTOR,
-        derived_from=tuple(f"topic:{family.topic}" for family in families),
-        freshness=_NEVER_STALE,
-        owners=("team:platform",),
-        served=False,
-        rules=(known_families(families),),
-    )
-
-
 def family_tables(family: Family) -> tuple[Table, ...]:
     """All tables of the family, upstream first."""
     return (
@@ -266,11 +211,6 @@ def family_tables(family: Family) -> tuple[Table, ...]:
         gold_hourly(family),
         gold_daily(family),
     )
-
-
-def stream_tables(families: Sequence[Family]) -> tuple[Table, ...]:
-    """The tables that hold what went wrong in the streams of all families."""
-    return dead_letters(families), late_events(families)
 
 
 def former_columns(measure: Measure, function: Aggregate, prefix: str = "") -> tuple[str, ...]:

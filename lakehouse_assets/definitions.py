@@ -4,6 +4,7 @@ import dagster as dg
 
 from lakehouse_assets.alerts import failed_run_alert
 from lakehouse_assets.connections import catalog_resource, settings_resource, spark_resource
+from lakehouse_assets.exposures import exposures
 from lakehouse_assets.freshness_checks import freshness_checks
 from lakehouse_assets.gold.assets import gold_assets
 from lakehouse_assets.gold.automation import GOLD_FOLLOWS
@@ -30,6 +31,7 @@ defs = dg.Definitions(
         *gold_assets(),
         quality_asset(),
         *maintenance_assets(),
+        *exposures(),
     ],
     asset_checks=[
         *streaming_checks(),

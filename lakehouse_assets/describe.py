@@ -4,22 +4,27 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from contracts import Column, Family, Table, Writer, families, table
+from contracts import Column, Dataset, DatasetKind, Freshness, Table, Writer, dataset, table
 from contracts.rules import Rule
-from contracts.tables import WINDOW_BOUNDS, event_columns
+from contracts.tables import WINDOW_BOUNDS
 
-TOPIC_PREFIX = "topic:"
 WRITER_KINDS = {
     Writer.FLINK: {"flink", "iceberg"},
     Writer.COLLECTOR: {"python", "iceberg"},
     Writer.SPARK: {"spark", "iceberg"},
     Writer.DAGSTER: {"python", "iceberg"},
 }
+DATASET_KINDS = {
+    DatasetKind.TOPIC: {"kafka"},
+    DatasetKind.HOT_VIEW: {"python", "redis"},
+    DatasetKind.API: {"fastapi"},
+}
+DATASET_GROUPS = {DatasetKind.TOPIC: "topics", DatasetKind.HOT_VIEW: "hot_view", DatasetKind.API: "api"}
 
 
-def topic_key(topic: str) -> dg.AssetKey:
-    """Asset key of a Kafka topic."""
-    return dg.AssetKey(["topic", topic])
+def dataset_key(declared: Dataset) -> dg.AssetKey:
+    """Asset key of a dataset: kind and name."""
+    return dg.AssetKey([str(declared.kind), declared.name])
 
 
 def table_key(declared: Table) -> dg.AssetKey:
@@ -31,30 +36,28 @@ def upstream_key(origin: str) -> dg.AssetKey:
     """Asset key of an entry of ``Table.derived_from``.
 
     Raises:
-        ContractError: it names a table that no contract declares.
+        ContractError: it names a table or dataset that no contract declares.
     """
-    if origin.startswith(TOPIC_PREFIX):
-        return topic_key(origin.removeprefix(TOPIC_PREFIX))
-    return table_key(table(origin))
+    upstream = _upstream(origin)
+    return table_key(upstream) if isinstance(upstream, Table) else dataset_key(upstream)
 
 
-def topic_spec(member: Family) -> dg.AssetSpec:
-    """The topic that the sensors of a family publish to, as an external asset."""
-    columns = event_columns(member)
+def dataset_spec(declared: Dataset) -> dg.AssetSpec:
+    """A dataset as an external asset: services write or answer it, no run does."""
     return dg.AssetSpec(
-        topic_key(member.topic),
-        description=f"Kafka topic of the {member.name} sensors, JSON. {member.description}",
-        group_name="topics",
-        kinds={"kafka"},
-        owners=list(member.owners),
-        tags={"family": member.name, "layer": "topic"},
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=member.freshness.fail_after, warn_window=member.freshness.warn_after
-        ),
+        dataset_key(declared),
+        deps=[upstream_key(origin) for origin in declared.derived_from],
+        description=declared.description,
+        group_name=DATASET_GROUPS[declared.kind],
+        kinds=DATASET_KINDS[declared.kind],
+        owners=list(declared.owners),
+        tags={"family": declared.family, "layer": str(declared.kind)},
+        freshness_policy=None if declared.freshness is None else freshness_policy(declared.freshness),
         metadata={
-            "dagster/column_schema": column_schema(columns),
-            "dagster/table_name": member.topic,
-            "partitions": member.topic_partitions,
+            "dagster/column_schema": column_schema(declared.columns),
+            "dagster/column_lineage": column_lineage(declared.columns, declared.derived_from),
+            **({} if declared.partitions is None else {"partitions": declared.partitions}),
+            **({"routes": dg.MetadataValue.json(list(declared.routes))} if declared.routes else {}),
         },
     )
 
@@ -69,15 +72,18 @@ def table_spec(declared: Table) -> dg.AssetSpec:
         kinds=WRITER_KINDS[declared.writer],
         owners=list(declared.owners),
         tags={"family": declared.family, "layer": str(declared.layer)},
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=declared.freshness.fail_after, warn_window=declared.freshness.warn_after
-        ),
+        freshness_policy=freshness_policy(declared.freshness),
         metadata={
             "dagster/column_schema": column_schema(declared.columns, key=declared.key, rules=declared.rules),
-            "dagster/column_lineage": column_lineage(declared),
+            "dagster/column_lineage": column_lineage(declared.columns, declared.derived_from),
             "dagster/table_name": declared.identifier,
         },
     )
+
+
+def freshness_policy(declared: Freshness) -> dg.FreshnessPolicy:
+    """How old the newest materialization may be."""
+    return dg.FreshnessPolicy.time_window(fail_window=declared.fail_after, warn_window=declared.warn_after)
 
 
 def column_schema(
@@ -94,17 +100,17 @@ def column_schema(
     )
 
 
-def column_lineage(declared: Table) -> dg.TableColumnLineage:
+def column_lineage(columns: Sequence[Column], derived_from: Sequence[str]) -> dg.TableColumnLineage:
     """Which upstream columns each column comes from; columns with no origin are left out.
 
     A column comes from those its contract names, else from its namesake; the bounds of a window come
     from the time of the events in it.
     """
     deps: dict[str, list[dg.TableColumnDep]] = {}
-    for origin in declared.derived_from:
-        upstream_columns, upstream_time = _upstream_columns(origin)
-        for column in declared.columns:
-            for source in _source_columns(declared, column, origin, upstream_columns, upstream_time):
+    for origin in derived_from:
+        upstream = _upstream(origin)
+        for column in columns:
+            for source in _source_columns(column, origin, upstream):
                 deps.setdefault(column.name, []).append(dg.TableColumnDep(upstream_key(origin), source))
     return dg.TableColumnLineage(deps)
 
@@ -123,27 +129,22 @@ def _table_column(column: Column) -> dg.TableColumn:
     )
 
 
-def _upstream_columns(origin: str) -> tuple[set[str], str]:
-    if origin.startswith(TOPIC_PREFIX):
-        (member,) = (member for member in families() if member.topic == origin.removeprefix(TOPIC_PREFIX))
-        return {column.name for column in event_columns(member)}, "event_time"
-    upstream = table(origin)
-    return {column.name for column in upstream.columns}, upstream.event_time
+def _upstream(origin: str) -> Table | Dataset:
+    return dataset(origin) if ":" in origin else table(origin)
 
 
-def _source_columns(
-    declared: Table, column: Column, origin: str, upstream: set[str], upstream_time: str
-) -> list[str]:
-    """Columns of the upstream ``origin`` that a column comes from."""
+def _source_columns(column: Column, origin: str, upstream: Table | Dataset) -> list[str]:
+    """Columns of ``upstream``, the table or dataset ``origin``, that a column comes from."""
     if column.origins:
         places = (place.rpartition(".") for place in column.origins)
         return [name for identifier, _, name in places if identifier == origin]
+    names = {other.name for other in upstream.columns}
     if (aggregation := column.aggregation) is not None:
         if aggregation.table not in {None, origin}:
             return []
-        return [name for name in (aggregation.column, aggregation.weight) if name in upstream]
-    if column.name in upstream:
+        return [name for name in (aggregation.column, aggregation.weight) if name in names]
+    if column.name in names:
         return [column.name]
-    if declared.tile is not None and column.name in {name.name for name in WINDOW_BOUNDS}:
-        return [upstream_time]
+    if column.name in {bound.name for bound in WINDOW_BOUNDS}:
+        return [upstream.event_time if isinstance(upstream, Table) else "event_time"]
     return []

@@ -17,10 +17,11 @@ that a script compares two entries, and a reader takes the JSON document, withou
 entries and in sorted sets as in JSON, but without quotes, so that it holds no control character.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import redis
@@ -70,6 +71,20 @@ def connect_async(settings: Settings) -> redis.asyncio.Redis:
         **_options(settings), retry=AsyncRetry(NoBackoff(), 1), max_connections=MAX_CONNECTIONS, timeout=None
     )
     return redis.asyncio.Redis.from_pool(pool)
+
+
+def loaded_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """Offset to read next of each partition of ``topic``, as far as the view has them.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    prefix = f"{topic}/".encode()
+    with connect(settings) as client:
+        progress = cast(Mapping[bytes, bytes], client.hgetall(PROGRESS_KEY))
+    return {
+        int(name.removeprefix(prefix)): int(offset) for name, offset in progress.items() if name.startswith(prefix)
+    }
 
 
 def reading_key(family: str, sensor_id: str) -> str:

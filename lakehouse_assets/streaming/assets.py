@@ -1,9 +1,9 @@
-"""Topics and the tables that services write: external assets, since a service is no Dagster run."""
+"""Topics, hot views and the tables that services write: external assets, since a service is no Dagster run."""
 
 import dagster as dg
 
-from contracts import Table, Writer, all_tables, families
-from lakehouse_assets.describe import table_spec, topic_spec
+from contracts import DatasetKind, Table, Writer, all_datasets, all_tables
+from lakehouse_assets.describe import dataset_spec, table_spec
 
 EXTERNAL_WRITERS = (Writer.FLINK, Writer.COLLECTOR)
 
@@ -14,8 +14,8 @@ def streaming_tables() -> tuple[Table, ...]:
 
 
 def streaming_assets() -> list[dg.AssetSpec]:
-    """The topic of each family and the tables that are derived from it all the time."""
+    """The topics and hot view of each family, and the tables that are derived from them all the time."""
     return [
-        *(topic_spec(member) for member in families()),
+        *(dataset_spec(declared) for declared in all_datasets() if declared.kind is not DatasetKind.API),
         *(table_spec(declared) for declared in streaming_tables()),
     ]

@@ -19,11 +19,13 @@ from resources.hot_view import (
     Subject,
     changes_channel,
     document,
+    loaded_offsets,
     members_key,
     minute_key,
     reading_key,
     zones_key,
 )
+from settings import Settings
 
 TRAFFIC = family("traffic")
 READER = RecordReader(TRAFFIC)
@@ -219,3 +221,9 @@ def test_the_purge_leaves_exactly_the_members_that_have_a_reading_in_their_zone(
     assert {member.decode() for member in client.zrange(members_key("traffic"), 0, -1)} == expected
     assert client.zrange(zones_key("traffic"), 0, -1) == [b"here"]
     assert looks == 28 // 4 + 1
+
+
+def test_how_far_a_topic_was_loaded_stands_beside_what_was_loaded(view: View, hot_settings: Settings) -> None:
+    assert loaded_offsets(hot_settings, TOPIC) == {}
+    view.apply((), {(TOPIC, 0): 5, (TOPIC, 11): 7, (f"{TOPIC}.other", 0): 9})
+    assert loaded_offsets(hot_settings, TOPIC) == {0: 5, 11: 7}

@@ -13,7 +13,7 @@ import pytest
 from contracts import ContractError, all_tables, families, family, table
 from contracts.tables import event_columns
 from lakehouse_assets.definitions import defs
-from lakehouse_assets.describe import table_key, topic_key
+from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.jobs import gold_hourly_schedule
 from lakehouse_assets.gold.query import windows_query
 
@@ -75,7 +75,9 @@ def test_a_fourth_family_needs_a_contract_and_nothing_else(tmp_path: Path) -> No
     (tmp_path / "noise.py").write_text(FOURTH_FAMILY)
     loaded = json.loads(run_python(LOAD_WITH_FOURTH_FAMILY, str(tmp_path)))
     tables = {"bronze/noise_events", "silver/noise_1m", "gold/noise_hourly"}
-    assert tables | {"topic/sensors.noise"} <= set(loaded["assets"])
+    exposures = {"api/bronze.noise_events", "api/gold.noise_hourly", "api/noise.latest", "api/noise.windows"}
+    streams = {"topic/sensors.noise", "topic/hot.noise", "hot_view/noise"}
+    assert tables | streams | exposures <= set(loaded["assets"])
     assert tables <= set(loaded["checks"])
     assert "gold/noise_hourly" in loaded["jobs"]["gold_hourly"]
 
@@ -105,7 +107,7 @@ def test_columns_lead_back_to_the_sensors(member) -> None:
     for measure in member.measures:
         key, column = table_key(table(f"gold.{member.name}_hourly")), f"{measure.name}_mean"
         trail = []
-        while key != topic_key(member.topic):
+        while key != dg.AssetKey(["topic", member.topic]):
             [origin] = GRAPH.get(key).metadata["dagster/column_lineage"].deps_by_column[column]
             assert origin.asset_key in GRAPH.get(key).parent_keys
             key, column = origin.asset_key, origin.column_name
