@@ -16,10 +16,15 @@ from api.health.router import router as health_router
 from api.latest.changes import ChangeFeed
 from api.latest.router import latest_router
 from api.live_page.router import router as live_page_router
+from api.logs import write_json_lines
+from api.metrics import Metrics
+from api.observation import Observation
 from api.problems import InvalidParameter, Problem, handle_problems
 from api.quality.router import router as quality_router
 from api.rows.router import rows_router
+from api.tables.metrics import TableMetrics
 from api.tables.router import router as tables_router
+from api.tables.states import TableStates
 from api.windows.router import windows_router
 from contracts import families, served_tables
 from resources.api_keys import KeyFile, KeyRing
@@ -59,27 +64,43 @@ def create_app(
     *,
     catalog_factory: Callable[[Settings], Catalog] = open_catalog,
     store_factory: Callable[[Settings], FileSystem] = object_store,
+    serve_metrics: bool = False,
 ) -> FastAPI:
     """Create the application; nothing is connected before the first request that needs it.
+
+    Args:
+        settings: by default from the environment.
+        catalog_factory: opens the catalog.
+        store_factory: opens the object store.
+        serve_metrics: whether metrics are served as long as the application runs, on a port of their own.
 
     Raises:
         SettingsError: ``settings`` are left out and the environment does not give them.
     """
     configured = settings or load_settings()
     served = served_tables()
+    metrics = Metrics()
+    table_metrics = TableMetrics(served)
+    metrics.registry.register(table_metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.store = store_factory(configured)
         app.state.reader = CatalogReader(configured, catalog_factory, served)
+        app.state.states = TableStates(app.state.reader)
+        table_metrics.attach(app.state.reader, app.state.states)
+        ports = configured.api_metrics_ports if serve_metrics else ()
         async with connect_async(configured) as app.state.redis:
             app.state.changes = ChangeFeed(app.state.redis)
-            yield
+            with metrics.served(configured.api_host, ports):
+                yield
             await app.state.changes.close()
 
     app = FastAPI(title="City lakehouse", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(Observation, metrics=metrics)
     app.state.settings = configured
     app.state.keys = KeyRing(KeyFile(configured.api_keys_file))
+    app.state.metrics = metrics
     app.state.tables = {table.identifier: table for table in served}
     handle_problems(app)
     app.include_router(tables_router)
@@ -96,13 +117,14 @@ def create_app(
 
 
 def create_worker() -> FastAPI:
-    """The application in a worker of a server, which ends with it.
+    """The application in a worker of a server, which ends with it: with a log of JSON lines, and metrics.
 
     Raises:
         SettingsError: the environment does not give the settings.
     """
     end_with_parent()
-    return create_app()
+    write_json_lines()
+    return create_app(serve_metrics=True)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

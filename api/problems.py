@@ -1,6 +1,5 @@
 """Errors as RFC 9457 problem documents (``application/problem+json``)."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -10,12 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from api.observation import REQUEST_ID
+
 MEDIA_TYPE = "application/problem+json"
 
 RETRY_AFTER_S = 5
 """Seconds that a client is asked to wait for a service that does not answer: about what its restart takes."""
-
-logger = logging.getLogger(__name__)
 
 
 class InvalidParameter(BaseModel):
@@ -47,6 +46,9 @@ class Problem(BaseModel):
     detail: str = Field(description="What to change")
     errors: list[InvalidParameter] | None = Field(
         default=None, description="The wrong parameters, for status 422 only"
+    )
+    request_id: str | None = Field(
+        default=None, description="Which request it was: its lines in the service's log have the same"
     )
 
 
@@ -84,18 +86,20 @@ class UnavailableError(ProblemError):
 
 
 def problem_response(
+    request: Request,
     status: int,
     detail: str,
     *,
     errors: Sequence[InvalidParameter] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with a problem document."""
+    """Answer ``request`` with a problem document."""
     problem = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         errors=None if errors is None else list(errors),
+        request_id=request.state.request_id,
     )
     return Response(orjson.dumps(problem.model_dump(exclude_none=True)), status, headers, media_type=MEDIA_TYPE)
 
@@ -104,8 +108,8 @@ def handle_problems(app: FastAPI) -> None:
     """Make every error of ``app`` a problem document, without a stack trace."""
 
     @app.exception_handler(ProblemError)
-    async def _problem(_: Request, error: ProblemError) -> Response:
-        return problem_response(error.status, error.detail, errors=error.errors, headers=error.headers)
+    async def _problem(request: Request, error: ProblemError) -> Response:
+        return problem_response(request, error.status, error.detail, errors=error.errors, headers=error.headers)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -113,24 +117,26 @@ def handle_problems(app: FastAPI) -> None:
             HTTPStatus.NOT_FOUND: f"there is nothing at {request.url.path}: see /docs for what there is",
             HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here: use GET",
         }.get(HTTPStatus(error.status_code), error.detail)
-        return problem_response(error.status_code, detail, headers=error.headers)
+        return problem_response(request, error.status_code, detail, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: RequestValidationError) -> Response:
+    async def _validation(request: Request, error: RequestValidationError) -> Response:
         invalid = InvalidParametersError(
             [
                 InvalidParameter(parameter=str(problem["loc"][-1]), detail=problem["msg"])
                 for problem in error.errors()
             ]
         )
-        return problem_response(invalid.status, invalid.detail, errors=invalid.errors)
+        return problem_response(request, invalid.status, invalid.detail, errors=invalid.errors)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, _: Exception) -> Response:
-        # the server logs the exception itself, with its trace
-        logger.error("unexpected error at %s", request.url.path)
+        # outside of all middleware, which gives other answers the header
         return problem_response(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error, which the service's log explains"
+            request,
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "an unexpected error, which the service's log explains",
+            headers={REQUEST_ID: request.state.request_id},
         )
 
 

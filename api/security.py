@@ -61,13 +61,15 @@ async def require_key(
     sent = header if header is not None else bearer.credentials if bearer is not None else ""
     # bytes, because compare_digest refuses text beyond ASCII
     if secrets.compare_digest(sent.encode(), settings.api_key.get_secret_value().encode()):
-        return INSTALLATION
-    try:
-        key = ring.find(sent, datetime.now(UTC)) if sent else None
-    except ApiKeysError as error:
-        raise UnavailableError("the keys cannot be read now") from error
+        key: ApiKey | None = INSTALLATION
+    else:
+        try:
+            key = ring.find(sent, datetime.now(UTC)) if sent else None
+        except ApiKeysError as error:
+            raise UnavailableError("the keys cannot be read now") from error
     if key is None:
         raise UnauthorizedError
+    request.state.key_id = key.id
     return key
 
 

@@ -43,7 +43,11 @@ def reach(table: IcebergTable, declared: Table, now: datetime) -> Reach:
     Raises:
         OSError: the object store does not answer.
     """
-    newest = newest_event_time(table, declared)
+    return reach_at(newest_event_time(table, declared), declared, now)
+
+
+def reach_at(newest: datetime | None, declared: Table, now: datetime) -> Reach:
+    """How far a table whose greatest event time is ``newest`` reaches at ``now``."""
     if newest is None:
         return Reach(None, None, Staleness.EMPTY)
     reaches = min(newest + (declared.tile or timedelta(0)), max(now, newest))

@@ -35,6 +35,7 @@ class LocalPorts(BaseModel):
     kafka_controller: int = 9093
     flink_rpc: int = 6123
     hot_view_metrics: int = 9101
+    api_metrics: int = 9102
     dagster_code: int = 4000
     store_master: int = 9333
     store_master_grpc: int = 19333
@@ -106,6 +107,8 @@ class Settings(BaseSettings):
     api_keys_file: Path = Path()
     """Hashes of those; by default ``<home>/api-keys.json``."""
     api_workers: int = Field(default=1, ge=1)
+    api_metrics_port: int = 0
+    """Of the first worker; each further one serves its own metrics on the next port."""
     api_max_rows: int = Field(default=10_000, ge=1)
     api_read_threads: int = Field(default=4, ge=1)
 
@@ -145,12 +148,18 @@ class Settings(BaseSettings):
         self.api_port = self.api_port or ports.api
         if self.api_keys_file == Path():
             self.api_keys_file = self.home / "api-keys.json"
+        self.api_metrics_port = self.api_metrics_port or ports.api_metrics
         return self
 
     @property
     def api_url(self) -> str:
         """Base address of the API."""
         return f"http://{self.api_host}:{self.api_port}"
+
+    @property
+    def api_metrics_ports(self) -> range:
+        """Ports that the API's workers serve their metrics on."""
+        return range(self.api_metrics_port, self.api_metrics_port + self.api_workers)
 
     @property
     def local_env(self) -> Path:

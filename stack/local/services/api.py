@@ -24,6 +24,6 @@ def service(settings: Settings) -> Service:
             "api.app:create_worker",
         ),
         address=settings.api_url,
-        ports=(settings.api_port,),
+        ports=(settings.api_port, *settings.api_metrics_ports),
         is_ready=lambda: answers(f"{settings.api_url}/health/ready"),
     )

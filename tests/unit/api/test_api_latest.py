@@ -262,15 +262,17 @@ def test_answers_and_examples_fit_the_documented_schemas(client: TestClient, vie
 @pytest.fixture(scope="module")
 def api_url(hot_settings: Settings) -> Iterator[str]:
     """The API as it is deployed, in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as probe, socket.socket() as other:
+        for each in (probe, other):
+            each.bind(("127.0.0.1", 0))
+        port, metrics_port = probe.getsockname()[1], other.getsockname()[1]
     secrets = ("s3_access_key", "s3_secret_key", "redis_password", "api_key")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "LAKEHOUSE_HOME": str(hot_settings.home),
         "LAKEHOUSE_REDIS_PORT": str(hot_settings.redis_port),
+        "LAKEHOUSE_API_METRICS_PORT": str(metrics_port),
         **{f"LAKEHOUSE_{name.upper()}": getattr(hot_settings, name).get_secret_value() for name in secrets},
     }
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port)]

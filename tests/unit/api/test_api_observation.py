@@ -1,0 +1,154 @@
+"""Each request has an id, which stands in its answer and in one line of the log that gives no secret away."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+from pyiceberg.catalog.sql import SqlCatalog
+
+from api.app import create_app
+from api.logs import JsonLines, write_json_lines
+from api.observation import _sent_id
+from settings import Settings
+from tests.unit.api.conftest import KEY
+
+ROWS = "/v1/tables/bronze.traffic_events/rows"
+ID = "X-Request-ID"
+MADE = re.compile(r"[0-9a-f]{32}")
+
+
+def lines(caplog: pytest.LogCaptureFixture, logger: str = "api.access") -> list[dict[str, Any]]:
+    return [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == logger]
+
+
+@pytest.mark.parametrize("sent", ["7", "a.b_c:d-e", "0af7651916cd43dd8448eb211c80319c", "x" * 128])
+def test_a_sane_id_is_kept(client: TestClient, sent: str) -> None:
+    assert client.get("/health/live", headers={ID: sent}).headers[ID] == sent
+
+
+@pytest.mark.parametrize("sent", ["", " ", "a b", "x" * 129, 'a"b', "a{b}", "-a", "\xe9", "a,b", "$(x)", "a\\nb"])
+def test_any_other_is_replaced(client: TestClient, sent: str) -> None:
+    answered = client.get("/health/live", headers={ID: sent.encode("latin-1")}).headers[ID]
+    assert MADE.fullmatch(answered)
+
+
+@given(st.binary(max_size=200))
+def test_what_is_kept_breaks_neither_a_header_nor_a_log(sent: bytes) -> None:
+    kept = _sent_id([(b"host", b"x"), (b"x-request-id", sent)])
+    if kept is not None:
+        assert kept.encode() == sent
+        assert kept.isascii()
+        assert kept.isprintable()
+        assert not set(kept) & set(" \"'\\,;<>{}$`%")
+
+
+def test_each_request_has_an_id_of_its_own(client: TestClient) -> None:
+    assert len({client.get("/health/live").headers[ID] for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(ROWS, 200), ("/nothing", 404), ("/v1/tables/gold.nothing", 404), (f"{ROWS}?limit=x", 422)],
+)
+def test_answers_and_problems_have_the_id(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path, headers={ID: "mine"})
+    assert answer.status_code == status
+    assert answer.headers.get_list(ID) == ["mine"]
+    if status >= 400:
+        assert answer.json()["request_id"] == "mine"
+
+
+def test_an_answer_that_is_known_and_one_without_a_key_have_it_too(client: TestClient) -> None:
+    tag = client.get(ROWS).headers["ETag"]
+    known = client.get(ROWS, headers={ID: "mine", "If-None-Match": tag})
+    assert (known.status_code, known.headers[ID]) == (304, "mine")
+    refused = client.get(ROWS, headers={ID: "mine", "X-API-Key": "wrong"})
+    assert (refused.status_code, refused.headers[ID], refused.json()["request_id"]) == (401, "mine", "mine")
+
+
+def test_an_unexpected_error_is_in_the_log_with_its_trace_under_the_id(
+    settings: Settings, catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("internal detail")
+
+    monkeypatch.setattr("api.rows.service.matching_rows", fail)
+    formatted: list[dict[str, Any]] = []
+    handler = logging.Handler()
+    # formatted when it is logged: the id is that of the request under way
+    handler.emit = lambda record: formatted.append(json.loads(JsonLines().format(record)))  # type: ignore[method-assign]
+    logging.getLogger("api").addHandler(handler)
+    app = create_app(settings, catalog_factory=lambda _: catalog)
+    try:
+        with (
+            caplog.at_level(logging.INFO, "api"),
+            TestClient(app, headers={"X-API-Key": KEY}, raise_server_exceptions=False) as client,
+        ):
+            answer = client.get(ROWS, headers={ID: "mine"})
+    finally:
+        logging.getLogger("api").removeHandler(handler)
+    assert (answer.status_code, answer.headers.get_list(ID)) == (500, ["mine"])
+    assert answer.json()["request_id"] == "mine"
+    trace, access = formatted
+    assert "RuntimeError: internal detail" in trace["exception"]
+    assert (trace["level"], trace["request_id"]) == ("error", "mine")
+    assert (access["status"], access["request_id"]) == (500, "mine")
+
+
+def test_there_is_one_line_for_each_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "api.access")
+    client.get(f"{ROWS}?zone=centre")
+    client.get("/v1/tables/nowhere.secret-name/rows")
+    client.get("/no/such/place")
+    client.get(ROWS, headers={"X-API-Key": "a-key-that-is-wrong"})
+    client.post("/v1/tables")
+    shown = [(line["method"], line["route"], line["status"], line["key_id"]) for line in lines(caplog)]
+    assert shown == [
+        ("GET", ROWS, 200, "installation"),
+        ("GET", "/v1/tables/{identifier}/rows", 404, "installation"),
+        ("GET", None, 404, None),
+        ("GET", ROWS, 401, None),
+        ("POST", "/v1/tables", 405, None),
+    ]
+    for line in lines(caplog):
+        assert 0 <= line["begun_ms"] <= line["duration_ms"]
+        assert line["message"] == "answered"
+
+
+def test_a_line_has_neither_key_nor_query_nor_path(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "api")
+    client.get(f"{ROWS}?zone=a-secret-place")
+    client.get(f"{ROWS}?api_key={KEY}")
+    client.get("/v1/traffic/sensors/a-secret-sensor/latest")
+    written = "\n".join(JsonLines().format(record) for record in caplog.records if record.name.startswith("api"))
+    assert written.count('"answered"') == 3
+    for secret in (KEY, "a-secret-place", "a-secret-sensor"):
+        assert secret not in written
+
+
+@pytest.fixture
+def _own_logger() -> Iterator[None]:
+    logger = logging.getLogger("api")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+
+
+@pytest.mark.usefixtures("_own_logger")
+def test_a_service_writes_json_lines_to_stderr(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json_lines()
+    write_json_lines()
+    client.get("/health/live", headers={ID: "mine"})
+    logging.getLogger("api.catalog").warning("the %s\ndoes not answer", "catalog")
+    access, warning = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (access["request_id"], access["route"], access["status"]) == ("mine", "/health/live", 200)
+    assert (warning["level"], warning["message"]) == ("warning", "the catalog\ndoes not answer")
+    assert warning["request_id"] is None
+    assert access["time"].endswith("Z")
