@@ -14,6 +14,7 @@ from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
 from api.rows.parameters import filter_documentation
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
+from api.tables.states import States, TableState
 from contracts import Table
 from resources.api_keys import Action
 
@@ -35,10 +36,11 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_aggregate(
         request: Request,
         reader: Reader,
+        states: States,
         query: Annotated[AggregateQuery, Depends(aggregate_query(table, max_rows=max_rows))],
     ) -> Response:
         return await answer(
-            reader, query, _read, kind="aggregate", if_none_match=request.headers.get("If-None-Match")
+            reader, states, query, _read, kind="aggregate", if_none_match=request.headers.get("If-None-Match")
         )
 
     router.add_api_route(
@@ -58,8 +60,8 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     )
 
 
-def _read(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> Page:
+def _read(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery, state: TableState) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.aggregates.service import read_aggregates
 
-    return read_aggregates(table, snapshot, query)
+    return read_aggregates(table, snapshot, query, state)

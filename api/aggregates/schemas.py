@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict, Field
 
-from api.rows.schemas import SnapshotAnswer
+from api.rows.schemas import STATE_EXAMPLE, SnapshotAnswer
 
 
 class AggregatesAnswer(SnapshotAnswer):
@@ -15,6 +15,7 @@ class AggregatesAnswer(SnapshotAnswer):
                     "table": "bronze.traffic_events",
                     "snapshot_id": "6218345912345678901",
                     "committed_at": "2026-03-01T08:01:00Z",
+                    **STATE_EXAMPLE,
                     "columns": ["bucket", "zone", "count", "max_vehicle_count"],
                     "row_count": 1,
                     "has_more": False,

@@ -14,6 +14,7 @@ from api.rows.answers import Page
 from api.rows.formats import Format
 from api.rows.service import contract_schema, envelope, file_groups
 from api.rows.writers import WRITERS, json_bytes
+from api.tables.states import TableState
 from resources.arrow_times import without_zones
 
 BUCKET = "bucket"
@@ -37,7 +38,9 @@ class SumTooLargeError(InvalidParametersError):
         super().__init__([InvalidParameter(parameter="measures", detail=detail)])
 
 
-def read_aggregates(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> Page:
+def read_aggregates(
+    table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery, state: TableState
+) -> Page:
     """Answer ``query`` from ``snapshot``, with as many groups as its limit lets through; blocks.
 
     Raises:
@@ -51,7 +54,7 @@ def read_aggregates(table: IcebergTable, snapshot: Snapshot | None, query: Aggre
     returned = groups.slice(0, query.limit)
     if query.format is not Format.JSON:
         return Page(WRITERS[query.format](returned), has_more)
-    return Page(json_bytes(envelope(query.table, snapshot, returned, has_more=has_more)), has_more)
+    return Page(json_bytes(envelope(query.table, snapshot, state, returned, has_more=has_more)), has_more)
 
 
 def _rows(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> pa.RecordBatchReader:

@@ -14,6 +14,7 @@ from api.rows.parameters import filter_documentation
 from api.rows.schemas import rows_model
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
+from api.tables.states import States, TableState
 from contracts import Table
 from resources.api_keys import Action
 
@@ -33,9 +34,14 @@ def rows_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
 
 def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_rows(
-        request: Request, reader: Reader, query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))]
+        request: Request,
+        reader: Reader,
+        states: States,
+        query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await answer(reader, query, _read, kind="rows", if_none_match=request.headers.get("If-None-Match"))
+        return await answer(
+            reader, states, query, _read, kind="rows", if_none_match=request.headers.get("If-None-Match")
+        )
 
     router.add_api_route(
         f"/{table.identifier}/rows",
@@ -47,9 +53,9 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         "are refused. In JSON, a double that is not finite is null.\n\nFor all rows, page by page: send `order`, "
         "then `cursor` with `next_cursor` of each answer; all pages are of one snapshot. Other formats by "
         "`format` or `Accept`: NDJSON, CSV, Parquet, Arrow IPC stream. Those have rows alone; what the envelope "
-        "says stands in the headers `Lakehouse-Snapshot-Id`, `Lakehouse-Has-More` and "
-        "`Lakehouse-Next-Cursor`. An answer has an `ETag`; a repeated query with `If-None-Match` reads nothing "
-        "while the table has no new snapshot.",
+        "says stands in the headers `Lakehouse-Snapshot-Id`, `Lakehouse-Reaches`, `Lakehouse-Freshness-Ms`, "
+        "`Lakehouse-Quality`, `Lakehouse-Has-More` and `Lakehouse-Next-Cursor`. An answer has an `ETag`; a "
+        "repeated query with `If-None-Match` reads nothing while the table has no new snapshot.",
         response_model=rows_model(table),
         response_description="The rows, all from one snapshot",
         responses={200: {"content": OTHER_FORMATS}, **PROBLEMS},
@@ -58,8 +64,8 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     )
 
 
-def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> Page:
+def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery, state: TableState) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.rows.service import read_page
 
-    return read_page(table, snapshot, query)
+    return read_page(table, snapshot, query, state)

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field, create_model
 from pydantic.config import JsonDict
 
+from api.tables.states import StateFields
 from contracts import Column, ColumnType, Table, families
 
 PYTHON_TYPES: dict[ColumnType, type] = {
@@ -21,7 +22,10 @@ PYTHON_TYPES: dict[ColumnType, type] = {
 EXAMPLE_TIME = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
 
-class SnapshotAnswer(BaseModel):
+STATE_EXAMPLE: JsonDict = {"reaches": "2026-03-01T08:00:59.5Z", "freshness_ms": 12_250, "quality": "passed"}
+
+
+class SnapshotAnswer(StateFields):
     """What is read of a table, all from one snapshot."""
 
     table: str = Field(description="`namespace.table`")
@@ -57,6 +61,7 @@ def rows_model(table: Table) -> type[RowsAnswer]:
         "table": table.identifier,
         "snapshot_id": "6218345912345678901",
         "committed_at": _instant(EXAMPLE_TIME + timedelta(minutes=1)),
+        **STATE_EXAMPLE,
         "columns": [column.name for column in table.columns],
         "row_count": 1,
         "has_more": True,

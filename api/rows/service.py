@@ -20,6 +20,7 @@ from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_
 from api.rows.dependencies import RowQuery
 from api.rows.formats import Format
 from api.rows.writers import WRITERS, json_bytes
+from api.tables.states import TableState
 from contracts import Table
 from resources.arrow_times import without_zones
 from resources.snapshots import committed_at
@@ -30,8 +31,8 @@ GROUP_BYTES = 32 * 2**20
 the group is what bounds memory, and eight files hide most of the object store's latency."""
 
 
-def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> Page:
-    """Answer ``query`` from ``snapshot``; blocks.
+def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery, state: TableState) -> Page:
+    """Answer ``query`` from ``snapshot``, whose envelope has ``state``; blocks.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
@@ -47,16 +48,19 @@ def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -
     returned = page.select(query.columns)
     if query.format is not Format.JSON:
         return Page(WRITERS[query.format](returned), has_more, next_cursor)
-    answer = envelope(query.table, snapshot, returned, has_more=has_more) | {"next_cursor": next_cursor}
+    answer = envelope(query.table, snapshot, state, returned, has_more=has_more) | {"next_cursor": next_cursor}
     return Page(json_bytes(answer), has_more, next_cursor)
 
 
-def envelope(declared: Table, snapshot: Snapshot | None, rows: pa.Table, *, has_more: bool) -> dict[str, Any]:
+def envelope(
+    declared: Table, snapshot: Snapshot | None, state: TableState, rows: pa.Table, *, has_more: bool
+) -> dict[str, Any]:
     """The answer in JSON, before it is written."""
     return {
         "table": declared.identifier,
         "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
         "committed_at": None if snapshot is None else committed_at(snapshot),
+        **state.fields,
         "columns": rows.column_names,
         "row_count": rows.num_rows,
         "has_more": has_more,

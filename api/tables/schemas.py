@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from contracts import Aggregate, ColumnType, Layer, Transform, Writer
+from contracts.quality import Verdict
 from resources.freshness import Staleness
 
 
@@ -60,8 +61,10 @@ _TABLE_EXAMPLE: JsonDict = {
     ],
 }
 _COMMIT_EXAMPLE: JsonDict = {"snapshot_id": "6218345912345678901", "committed_at": "2026-03-01T08:00:10.250Z"}
+_REACH_EXAMPLE: JsonDict = {"reaches": "2026-03-01T08:00:00Z", "lag_s": 10.25, "staleness": "fresh"}
 
 _SNAPSHOT_ID = Field(description="Iceberg snapshot, a 64-bit number as text; null while nothing was written")
+_QUALITY = Field(description="The worst of what its checks said last, in a week; null if none said anything")
 _COMMITTED_AT = Field(description="When the snapshot was committed; null while nothing was written")
 
 
@@ -112,11 +115,13 @@ class TableInfo(BaseModel):
 
 
 class TableSummary(TableInfo):
-    """A table in the list, with its state where the catalog could be asked."""
+    """A table in the list, with its state where the catalog and the object store could be asked."""
 
     row_count: int | None = Field(description="Rows of the table; null if the catalog does not know it now")
     snapshot_id: str | None = _SNAPSHOT_ID
     committed_at: datetime | None = _COMMITTED_AT
+    reach: ReachInfo | None = Field(description="How far its events reach; null if that cannot be read now")
+    quality: Verdict | None = _QUALITY
 
 
 class TableList(BaseModel):
@@ -127,7 +132,15 @@ class TableList(BaseModel):
             "examples": [
                 {
                     "catalog_reachable": True,
-                    "tables": [{**_TABLE_EXAMPLE, **_COMMIT_EXAMPLE, "row_count": 360_000}],
+                    "tables": [
+                        {
+                            **_TABLE_EXAMPLE,
+                            **_COMMIT_EXAMPLE,
+                            "row_count": 360_000,
+                            "reach": _REACH_EXAMPLE,
+                            "quality": "passed",
+                        }
+                    ],
                 }
             ]
         }
@@ -159,7 +172,8 @@ class TableDetail(TableInfo):
                         "data_file_count": 42,
                         "size_bytes": 14_680_064,
                     },
-                    "reach": {"reaches": "2026-03-01T08:00:00Z", "lag_s": 10.25, "staleness": "fresh"},
+                    "reach": _REACH_EXAMPLE,
+                    "quality": "passed",
                     "properties": {"format-version": "2", "write.parquet.compression-codec": "zstd"},
                 }
             ]
@@ -173,4 +187,5 @@ class TableDetail(TableInfo):
     sort_order: list[str] = Field(description="Columns that data files are sorted by")
     snapshot: SnapshotInfo
     reach: ReachInfo
+    quality: Verdict | None = _QUALITY
     properties: dict[str, str] = Field(description="Properties of the Iceberg table")

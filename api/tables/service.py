@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 
 from pyiceberg.table import Table as IcebergTable
 
@@ -20,44 +19,36 @@ from api.tables.schemas import (
     TableList,
     TableSummary,
 )
+from api.tables.states import TableStates
 from contracts import Column, Table
-from resources.freshness import reach
+from resources.freshness import Reach
 from resources.snapshots import summary_of
 
 
-async def list_tables(tables: Iterable[Table], reader: CatalogReader) -> TableList:
+async def list_tables(tables: Iterable[Table], reader: CatalogReader, states: TableStates) -> TableList:
     """Describe all ``tables``, with the state of those that the catalog could be asked about."""
     declared = tuple(tables)
-    states = await asyncio.gather(*(reader.table(table.identifier) for table in declared), return_exceptions=True)
+    loads = await asyncio.gather(*(reader.table(table.identifier) for table in declared), return_exceptions=True)
     summaries = []
-    for table, state in zip(declared, states, strict=True):
-        if isinstance(state, BaseException) and not isinstance(
-            state, CatalogUnavailableError | TableNotCreatedError
+    for table, load in zip(declared, loads, strict=True):
+        if isinstance(load, BaseException) and not isinstance(
+            load, CatalogUnavailableError | TableNotCreatedError
         ):
-            raise state
-        snapshot = None if isinstance(state, BaseException) else snapshot_info(state)
-        summaries.append(
-            TableSummary(
-                **dict(_table_info(table)),
-                row_count=snapshot and snapshot.row_count,
-                snapshot_id=snapshot and snapshot.snapshot_id,
-                committed_at=snapshot and snapshot.committed_at,
-            )
-        )
+            raise load
+        summaries.append(_summary(table, None if isinstance(load, BaseException) else load, states))
     return TableList(
-        catalog_reachable=not any(isinstance(state, CatalogUnavailableError) for state in states),
-        tables=summaries,
+        catalog_reachable=not any(isinstance(load, CatalogUnavailableError) for load in loads),
+        tables=await asyncio.gather(*summaries),
     )
 
 
-async def describe_table(table: Table, reader: CatalogReader) -> TableDetail:
+async def describe_table(table: Table, reader: CatalogReader, states: TableStates) -> TableDetail:
     """Describe ``table`` in full.
 
     Raises:
         UnavailableError: the catalog does not answer or does not have the table yet.
     """
     loaded = await reader.table(table.identifier)
-    found = await reader.read(partial(reach, loaded, table, datetime.now(UTC)))
     return TableDetail(
         **dict(_table_info(table)),
         writer=table.writer,
@@ -68,11 +59,8 @@ async def describe_table(table: Table, reader: CatalogReader) -> TableDetail:
         ],
         sort_order=list(table.sort_order),
         snapshot=snapshot_info(loaded),
-        reach=ReachInfo(
-            reaches=found.reaches,
-            lag_s=None if found.lag is None else found.lag.total_seconds(),
-            staleness=found.staleness,
-        ),
+        reach=_reach_info(await states.reach(loaded, table, loaded.current_snapshot())),
+        quality=await states.verdict(table.identifier),
         properties=loaded.properties,
     )
 
@@ -92,6 +80,27 @@ def snapshot_info(table: IcebergTable) -> SnapshotInfo:
         row_count=int(summary.get("total-records", 0)),
         data_file_count=int(summary.get("total-data-files", 0)),
         size_bytes=int(summary.get("total-files-size", 0)),
+    )
+
+
+async def _summary(declared: Table, loaded: IcebergTable | None, states: TableStates) -> TableSummary:
+    snapshot = None if loaded is None else snapshot_info(loaded)
+    state = None if loaded is None else await states.state(loaded, declared, loaded.current_snapshot())
+    return TableSummary(
+        **dict(_table_info(declared)),
+        row_count=snapshot and snapshot.row_count,
+        snapshot_id=snapshot and snapshot.snapshot_id,
+        committed_at=snapshot and snapshot.committed_at,
+        reach=None if state is None or state.reach is None else _reach_info(state.reach),
+        quality=state and state.verdict,
+    )
+
+
+def _reach_info(found: Reach) -> ReachInfo:
+    return ReachInfo(
+        reaches=found.reaches,
+        lag_s=None if found.lag is None else found.lag.total_seconds(),
+        staleness=found.staleness,
     )
 
 

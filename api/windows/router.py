@@ -13,6 +13,7 @@ from api.problems import InvalidParameter, InvalidParametersError, problem_respo
 from api.rows.filters import parse_value
 from api.rows.query_string import optional
 from api.security import RequiresKey, requires
+from api.tables.states import States
 from api.windows.schemas import windows_model
 from api.windows.service import WindowsQuery, find_windows
 from contracts import ColumnType, Family, silver_5m
@@ -40,6 +41,7 @@ def windows_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
 def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
     async def family_windows(
         reader: Reader,
+        states: States,
         view: HotView,
         *,
         zone: Annotated[
@@ -77,7 +79,8 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         )
         if errors:
             raise InvalidParametersError(errors)
-        return Response(json_bytes(await find_windows(reader, view, family, query)), media_type="application/json")
+        envelope, headers = await find_windows(reader, states, view, family, query)
+        return Response(json_bytes(envelope), headers=headers, media_type="application/json")
 
     router.add_api_route(
         f"/{family.name}/windows",
@@ -88,7 +91,8 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         f"`{silver_5m(family).identifier}`, those that end after its latest one from the hot view, with what has "
         "come so far: up to the one that ends with the newest minute. No window comes twice, and `source` says "
         "which it is. Events without a zone are in finished windows alone. While Redis is down, `live` is false "
-        "and the finished windows are answered.",
+        "and the finished windows are answered. `reaches`, `freshness_ms` and `quality` are those of the "
+        "finished ones.",
         response_model=windows_model(family),
         response_description="The windows",
         responses=problem_responses(

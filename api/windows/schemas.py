@@ -3,15 +3,16 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 from pydantic.config import JsonDict
 
 from api.latest.schemas import table_model
-from api.rows.schemas import EXAMPLE_TIME, example_row
+from api.rows.schemas import EXAMPLE_TIME, STATE_EXAMPLE, example_row
+from api.tables.states import StateFields
 from contracts import Family, silver_5m
 
 
-class WindowsAnswer(BaseModel):
+class WindowsAnswer(StateFields):
     """Windows of a family's zones, the newest first."""
 
     family: str = Field(description="Family of sensors")
@@ -53,6 +54,7 @@ def windows_model(family: Family) -> type[WindowsAnswer]:
     example: JsonDict = {
         "family": family.name,
         "snapshot_id": "6218345912345678901",
+        **STATE_EXAMPLE,
         "boundary": instant,
         "live": True,
         "live_after": instant,

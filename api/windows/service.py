@@ -19,9 +19,11 @@ from redis.asyncio import Redis
 from api.catalog import CatalogReader
 from api.latest.service import minutes_of_zones
 from api.latest.window import Minutes, window_ending
+from api.rows.answers import REVALIDATE
 from api.rows.dependencies import RowQuery
 from api.rows.filters import Operator, compare
 from api.rows.formats import Format
+from api.tables.states import NONE, TableStates
 from contracts import Family, Table, silver_5m
 from resources.arrow_times import without_zones
 from resources.freshness import newest_event_time
@@ -43,9 +45,9 @@ class WindowsQuery:
 
 
 async def find_windows(
-    reader: CatalogReader, hot_view: Redis, family: Family, query: WindowsQuery
-) -> dict[str, Any]:
-    """Answer ``query``; without Redis with the finished windows alone.
+    reader: CatalogReader, states: TableStates, hot_view: Redis, family: Family, query: WindowsQuery
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Answer ``query`` with an envelope and its headers; without Redis with the finished windows alone.
 
     Raises:
         UnavailableError: the catalog or the object store does not answer, or has no such table yet.
@@ -68,9 +70,12 @@ async def find_windows(
     running.sort(key=lambda window: window["window_start"], reverse=True)
     rows = [*running, *finished]
     snapshot = table.current_snapshot()
-    return {
+    state = await states.state(table, declared, snapshot)
+    snapshot_id = None if snapshot is None else str(snapshot.snapshot_id)
+    envelope = {
         "family": family.name,
-        "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
+        "snapshot_id": snapshot_id,
+        **state.fields,
         "boundary": boundary,
         "live": live,
         "live_after": live_after if live else None,
@@ -78,6 +83,8 @@ async def find_windows(
         "has_more": len(rows) > query.limit,
         "rows": rows[: query.limit],
     }
+    headers = {"Lakehouse-Snapshot-Id": snapshot_id or NONE, "Cache-Control": REVALIDATE, **state.headers}
+    return envelope, headers
 
 
 def _finished(

@@ -316,7 +316,7 @@ def test_a_known_answer_is_not_read_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(ArrowScan, "to_table", lambda *_: pytest.fail("a file was read"))
-        for sent in (tag, f'"other", {tag}', f"W/{tag}"):
+        for sent in (tag, f'"other", {tag}', tag.removeprefix("W/")):
             again = own_client.get(path, params={"limit": 5}, headers={"If-None-Match": sent})
             assert (again.status_code, again.content) == (304, b"")
             assert again.headers["ETag"] == tag
