@@ -18,7 +18,7 @@ entries and in sorted sets as in JSON, but without quotes, so that it holds no c
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, cast
@@ -32,8 +32,12 @@ from redis.retry import Retry
 
 from settings import Settings
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+
 ORDER_WIDTH = 47
 """Digits by which the newer of two entries is the greater."""
+EVENT_TIME_WIDTH = 18
+"""Of those of a reading, the first: its event time, in microseconds since the epoch."""
 ZONE_LENGTH_WIDTH = 5
 HEADER_WIDTH = ORDER_WIDTH + ZONE_LENGTH_WIDTH
 
@@ -131,6 +135,11 @@ def document(entry: bytes) -> bytes:
 def order(entry: bytes) -> bytes:
     """The order of an entry, as decimal digits."""
     return entry[:ORDER_WIDTH].lstrip(b"0")
+
+
+def event_time(reading: bytes) -> datetime:
+    """The event time of the entry of a reading."""
+    return EPOCH + timedelta(microseconds=int(reading[:EVENT_TIME_WIDTH]))
 
 
 def zone(entry: bytes) -> bytes:

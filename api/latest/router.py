@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
+from api.latest.age import age, age_headers
 from api.latest.dependencies import Feed, HotView, NoReadingError, UnknownFamilyError, hot_view_errors
 from api.latest.events import HEARTBEAT_S, EventFilter, EventKind, EventStream
 from api.latest.schemas import latest_model, latest_problems, reading_model
-from api.latest.service import latest_of_family, latest_reading
+from api.latest.service import latest_entry, latest_of_family
 from api.security import RequiresKey, requires
 from contracts import Family, bronze_events, silver_5m
 from resources.api_keys import Action
+from resources.hot_view import document, event_time
 
 DEFAULT_LIMIT = 100
 JSON = "application/json"
@@ -45,10 +47,10 @@ def _add_sensor_route(router: APIRouter, family: Family) -> None:
         view: HotView,
     ) -> Response:
         async with hot_view_errors():
-            reading = await latest_reading(view, family.name, sensor_id)
-        if reading is None:
+            entry = await latest_entry(view, family.name, sensor_id)
+        if entry is None:
             raise NoReadingError(family, sensor_id)
-        return Response(reading, media_type=JSON)
+        return Response(document(entry), headers=age_headers(age(event_time(entry))), media_type=JSON)
 
     router.add_api_route(
         f"/{family.name}/sensors/{{sensor_id}}/latest",
@@ -75,7 +77,8 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
         ),
     ) -> Response:
         async with hot_view_errors():
-            return Response(await latest_of_family(view, family, zone=zone, limit=limit), media_type=JSON)
+            body, newest = await latest_of_family(view, family, zone=zone, limit=limit)
+        return Response(body, headers=age_headers(age(newest)), media_type=JSON)
 
     router.add_api_route(
         f"/{family.name}/latest",

@@ -20,6 +20,10 @@ class FamilyLatest(BaseModel):
 
     family: str = Field(description="Family of sensors")
     zone: str | None = Field(description="The zone that was asked for; null for all")
+    reaches: datetime | None = Field(
+        description="Event time of the newest event in this answer; null if there is none"
+    )
+    freshness_ms: int | None = Field(description="How long ago that is, in milliseconds")
     reading_count: int = Field(description="Number of readings in this answer")
     has_more: bool = Field(description="Whether there are more sensors than `limit` let through")
     zones: list[Any]
@@ -51,6 +55,8 @@ def latest_model(family: Family) -> type[FamilyLatest]:
     example: JsonDict = {
         "family": family.name,
         "zone": str(window_example["zone"]),
+        "reaches": _NEWEST_EVENT,
+        "freshness_ms": 250,
         "reading_count": 1,
         "has_more": True,
         "zones": [window_example],

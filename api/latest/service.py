@@ -8,11 +8,13 @@ from typing import cast
 import orjson
 from redis.asyncio import Redis
 
+from api.latest.age import age
 from api.latest.window import Minutes, parse_minutes, rolling_window
 from contracts import Family
 from resources.hot_view import (
     MINUTE_FOR,
     document,
+    event_time,
     members_key,
     minute_key,
     reading_key,
@@ -30,12 +32,25 @@ async def latest_reading(redis: Redis, family: str, sensor_id: str) -> bytes | N
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    entry = cast(bytes | None, await redis.get(reading_key(family, sensor_id)))
+    entry = await latest_entry(redis, family, sensor_id)
     return None if entry is None else document(entry)
 
 
-async def latest_of_family(redis: Redis, family: Family, *, zone: str | None, limit: int) -> bytes:
+async def latest_entry(redis: Redis, family: str, sensor_id: str) -> bytes | None:
+    """The same as it stands in the view.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    return cast(bytes | None, await redis.get(reading_key(family, sensor_id)))
+
+
+async def latest_of_family(
+    redis: Redis, family: Family, *, zone: str | None, limit: int
+) -> tuple[bytes, datetime | None]:
     """Return readings by zone and sensor, and the rolling windows of the zones, as one JSON object.
+
+    Beside it, the event time of the newest of what is in it.
 
     Args:
         redis: where the hot view is.
@@ -53,7 +68,7 @@ async def latest_of_family(redis: Redis, family: Family, *, zone: str | None, li
     wanted = [*keys, *minute_keys]
     entries = cast(Sequence[bytes | None], await redis.mget(wanted) if wanted else [])
     readings = [
-        document(entry)
+        entry
         for member, entry in zip(members, entries[: len(keys)], strict=False)
         # the index may name a sensor that has fallen silent or moved to another zone
         if entry is not None and member.startswith(zone_of(entry) + b"\0")
@@ -64,14 +79,18 @@ async def latest_of_family(redis: Redis, family: Family, *, zone: str | None, li
         documents = _documents(entries[first : first + len(minutes)])
         if window := rolling_window(family, parse_minutes(documents)):
             windows.append(window)
+    times = [datetime.fromisoformat(window["newest_event"]) for window in windows]
+    newest = max((*times, *map(event_time, readings)), default=None)
     head = {
         "family": family.name,
         "zone": zone,
+        **age(newest),
         "reading_count": len(readings),
         "has_more": len(members) > limit,
         "zones": windows,
     }
-    return b'%b,"readings":[%b]}' % (orjson.dumps(head)[:-1], b",".join(readings))
+    written = orjson.dumps(head, option=orjson.OPT_UTC_Z)
+    return b'%b,"readings":[%b]}' % (written[:-1], b",".join(map(document, readings))), newest
 
 
 async def minutes_of_zones(redis: Redis, family: Family, zone: str | None) -> list[Minutes]:

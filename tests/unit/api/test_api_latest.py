@@ -198,6 +198,33 @@ def test_a_limit_says_that_there_is_more(client: TestClient, view: View) -> None
         assert "limit" in problem(client.get("/v1/traffic/latest", params={"limit": wrong}), 422)
 
 
+def test_live_values_say_how_old_the_newest_of_them_is(
+    client: TestClient, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = now().replace(microsecond=0)
+    monkeypatch.setattr("api.latest.age.utc_now", lambda: at)
+    ages = {"t-old": 60, "t-new": 7.25, "t-ahead": -3}
+    view.apply([reading(name, event_time=instant(at - timedelta(seconds=s))) for name, s in ages.items()], {})
+    view.apply([minute("north", this_minute() - timedelta(minutes=2), [1.0])], {})
+    for name, seconds in ages.items():
+        headers = client.get(f"/v1/traffic/sensors/{name}/latest").headers
+        assert headers["Lakehouse-Reaches"] == instant(at - timedelta(seconds=seconds))
+        assert headers["Lakehouse-Freshness-Ms"] == str(max(0, round(seconds * 1000)))
+        assert headers["Cache-Control"] == "private, no-cache"
+    for asked, newest in (
+        ({"zone": "centre"}, at + timedelta(seconds=3)),
+        ({"zone": "north"}, this_minute() - timedelta(seconds=119)),
+        ({"zone": "nowhere"}, None),
+    ):
+        answer = client.get("/v1/traffic/latest", params=asked)
+        found, expected = (
+            answer.json(),
+            None if newest is None else max(0, (at - newest) // timedelta(milliseconds=1)),
+        )
+        assert (found["reaches"], found["freshness_ms"]) == (newest and instant(newest), expected)
+        assert answer.headers["Lakehouse-Freshness-Ms"] == ("none" if expected is None else str(expected))
+
+
 def test_the_window_of_a_zone_covers_its_newest_five_minutes(client: TestClient, view: View) -> None:
     newest = this_minute() - timedelta(minutes=1)
     values = {back: [float(back), 10.0 + back] for back in range(8)}

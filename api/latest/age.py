@@ -1,0 +1,26 @@
+"""How old live values are."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from api.rows.answers import REVALIDATE
+from api.tables.states import MILLISECOND, NONE, utc_now
+
+
+def age(newest: datetime | None) -> dict[str, Any]:
+    """Members of an envelope: the event time of the newest value, and how long ago that is, never negative."""
+    return {
+        "reaches": newest,
+        "freshness_ms": None if newest is None else max(0, (utc_now() - newest) // MILLISECOND),
+    }
+
+
+def age_headers(found: Mapping[str, Any]) -> dict[str, str]:
+    """The same as headers; the next event may change any live value."""
+    reaches, freshness = found["reaches"], found["freshness_ms"]
+    return {
+        "Cache-Control": REVALIDATE,
+        "Lakehouse-Reaches": NONE if reaches is None else reaches.isoformat().replace("+00:00", "Z"),
+        "Lakehouse-Freshness-Ms": NONE if freshness is None else str(freshness),
+    }
