@@ -15,8 +15,8 @@ from contracts.quality import REPORT, Verdict, verdict
 WORST_FIRST: tuple[Verdict, ...] = ("failed", "warned", "passed")
 
 
-def read_quality(table: IcebergTable, *, days: int, only: Container[str]) -> QualitySummary:
-    """Read the evaluations of the last ``days`` days of the tables ``only``; blocks.
+def read_quality(table: IcebergTable, *, days: int, only: Container[str] | None = None) -> QualitySummary:
+    """Read the evaluations of the last ``days`` days, of the tables ``only`` or of all; blocks.
 
     Raises:
         OSError: the object store does not answer.
@@ -26,7 +26,7 @@ def read_quality(table: IcebergTable, *, days: int, only: Container[str]) -> Qua
     rows = table.scan(f"checked_at >= '{since.isoformat()}'").to_arrow().sort_by("checked_at").to_pylist()
     by_table: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["table_name"] in only:
+        if only is None or row["table_name"] in only:
             by_table[row["table_name"]].append(row)
     return QualitySummary(
         snapshot_id=None if snapshot is None else str(snapshot.snapshot_id),

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/tables", tags=["Tables"], dependencies=[RequiresK
 
 @router.get("", summary="List the tables", responses=problem_responses(HTTPStatus.UNAUTHORIZED))
 async def tables_list(tables: VisibleTables, reader: Reader, states: States) -> TableList:
-    """Every table that the key is for: its columns with units, rows, how far its events reach, what its checks say.
+    """Every table that the key is for: columns with units, rows, how far its events reach, what its checks say.
 
     Answers also while the catalog is down; `catalog_reachable` is then false and the state is null.
     """
