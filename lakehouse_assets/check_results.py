@@ -18,14 +18,19 @@ VOLUME_CHECK = "volume"
 """Name of the check of a batch table: a day has about as many rows as those around it."""
 
 
-def check_result(report: "QualityReport", rows_checked: str, name: str = CHECK_NAME) -> dg.AssetCheckResult:
+def check_result(
+    report: "QualityReport", rows_checked: str, name: str = CHECK_NAME, asset_key: dg.AssetKey | None = None
+) -> dg.AssetCheckResult:
     """Result with one line for each expectation; ``rows_checked`` says which rows the report is about.
+
+    ``asset_key`` names the table where a step checks several.
 
     A value outside its valid range is a warning: a sensor measured it. A null in a required column or a key
     that stands twice is an error: the pipeline made it.
     """
     failed = [finding for finding in report.findings if not finding.passed]
     return dg.AssetCheckResult(
+        asset_key=asset_key,
         check_name=name,
         passed=report.passed,
         severity=dg.AssetCheckSeverity.ERROR if report.critical else dg.AssetCheckSeverity.WARN,

@@ -19,11 +19,12 @@ from lakehouse_assets.quality.jobs import QUALITY_REPORT, quality_report_schedul
 from lakehouse_assets.streaming.assets import streaming_assets
 from lakehouse_assets.streaming.audit_check import audit_checks
 from lakehouse_assets.streaming.checks import streaming_checks
-from lakehouse_assets.streaming.jobs import STREAMING_QUALITY, STREAMING_QUALITY_SCHEDULE
+from lakehouse_assets.streaming.jobs import SILVER_QUALITY, STREAMING_QUALITY, STREAMING_QUALITY_SCHEDULE
 from lakehouse_assets.streaming.reconciliation_check import reconciliation_checks
 from lakehouse_assets.streaming.sensors import stream_snapshots
 from lakehouse_assets.streaming.stuck import progress_checks, stuck_stream
 from lakehouse_assets.streaming.topics import topic_offsets
+from lakehouse_assets.streaming.unchecked import unchecked_snapshots
 
 defs = dg.Definitions(
     assets=[
@@ -41,7 +42,7 @@ defs = dg.Definitions(
         *freshness_checks(),
         *reference_checks(),
     ],
-    jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY, QUALITY_REPORT],
+    jobs=[GOLD_HOURLY, GOLD_DAILY, MAINTENANCE, STREAMING_QUALITY, SILVER_QUALITY, QUALITY_REPORT],
     schedules=[
         gold_hourly_schedule,
         gold_daily_schedule,
@@ -54,6 +55,7 @@ defs = dg.Definitions(
         stream_snapshots,
         topic_offsets,
         stuck_stream,
+        unchecked_snapshots,
         late_data,
         contract_change,
         GOLD_FOLLOWS,

@@ -1,10 +1,9 @@
-"""What the snapshots of an Iceberg table tell: who committed, how much, how new; and the rows they added."""
+"""What the snapshots of an Iceberg table tell: who committed, how much, how new."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
-import pyarrow as pa
 from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
@@ -84,29 +83,6 @@ def last_committed_at(table: IcebergTable, declared: Table) -> datetime | None:
     history = ancestors_of(table.current_snapshot(), table.metadata)
     newest = next((snapshot for snapshot in history if _is_of_writer(snapshot, declared.writer)), None)
     return None if newest is None else _instant(newest.timestamp_ms)
-
-
-def rows_added_lately(table: IcebergTable, *, within: timedelta, limit: int) -> pa.Table:
-    """Rows that were appended up to ``within`` before the newest snapshot, at least those of the newest.
-
-    Older snapshots are left out once ``limit`` rows are reached. Rewritten rows are not new.
-    """
-    newest = table.current_snapshot()
-    if newest is None:
-        return table.scan(limit=0).to_arrow()
-    oldest, rows = newest, 0
-    for snapshot in ancestors_of(newest, table.metadata):
-        rows += int(summary_of(snapshot).get("added-records", "0"))
-        if snapshot is not newest and (
-            rows > limit or newest.timestamp_ms - snapshot.timestamp_ms > within.total_seconds() * 1000
-        ):
-            break
-        oldest = snapshot
-    return table.incremental_append_scan(
-        from_snapshot_id_exclusive=oldest.parent_snapshot_id,
-        to_snapshot_id_inclusive=newest.snapshot_id,
-        limit=limit,
-    ).to_arrow()
 
 
 def _is_of_writer(snapshot: Snapshot, writer: Writer) -> bool:

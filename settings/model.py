@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     """What follows on a changed contract or query of a gold table: a line that says how to compute its days again,
     or the runs that do."""
 
+    silver_check_interval_s: float = Field(default=300, ge=30)
+    """Silver tables with new rows are checked at most once in each interval of this length. Each time takes a run
+    of Dagster, and freshness warns no sooner either."""
+
     api_host: str = "127.0.0.1"
     api_port: int = 0
     api_key: SecretStr

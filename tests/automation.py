@@ -7,7 +7,7 @@ import httpx
 from resources.dagster_client import LOCATION, REPOSITORY
 from settings import Settings
 
-STARTING_SENSORS = ("late_data", "contract_change", "gold_follows")
+STARTING_SENSORS = ("late_data", "contract_change", "gold_follows", "unchecked_snapshots")
 """Sensors that start runs; the others only report."""
 
 SCHEDULES = """

@@ -1,26 +1,20 @@
 """Reports the snapshots of the tables that services write as materializations."""
 
 import json
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from contracts import Table
 from lakehouse_assets.describe import table_key
 from lakehouse_assets.streaming.assets import streaming_tables
+from lakehouse_assets.streaming.positions import Position, position_in, position_metadata, sequence_number_of
 
 if TYPE_CHECKING:
     from resources.snapshots import StreamCommit
 
 MAX_EVENTS_PER_TABLE = 100
 """Per tick, so that a tick after a long pause stays within the daemon's time limit of a minute."""
-
-
-class Position(TypedDict):
-    """How far a table is reported: a sequence number counts the commits of one table, named by its UUID."""
-
-    table_uuid: str
-    sequence_number: int
 
 
 @dg.sensor(
@@ -44,7 +38,7 @@ def stream_snapshots(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         table = context.resources.catalog.load_table(declared.identifier)
         uuid = str(table.metadata.table_uuid)
         known = (cursor.get(declared.identifier), _last_reported(context.instance, declared))
-        after = max((p["sequence_number"] for p in known if p is not None and p["table_uuid"] == uuid), default=0)
+        after = max(sequence_number_of(uuid, position) for position in known)
         commits = stream_commits(table, declared, after=after, limit=MAX_EVENTS_PER_TABLE)
         events.extend(_materialization(declared, uuid, commit) for commit in commits)
         reached = commits[-1].sequence_number if commits else after
@@ -58,22 +52,15 @@ def stream_snapshots(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 def _last_reported(instance: dg.DagsterInstance, declared: Table) -> Position | None:
     event = instance.get_latest_materialization_event(table_key(declared))
-    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    try:
-        return Position(
-            table_uuid=str(metadata["table_uuid"].value),
-            sequence_number=int(str(metadata["sequence_number"].value)),
-        )
-    except KeyError:
-        return None  # nothing is reported yet, or the newest was reported by hand
+    # what was reported by hand names none
+    return position_in(event.asset_materialization.metadata) if event and event.asset_materialization else None
 
 
 def _materialization(declared: Table, table_uuid: str, commit: "StreamCommit") -> dg.AssetMaterialization:
     metadata: dict[str, dg.MetadataValue] = {
         # as text: the browser rounds integers above 2^53
         "snapshot_id": dg.MetadataValue.text(str(commit.snapshot_id)),
-        "table_uuid": dg.MetadataValue.text(table_uuid),
-        "sequence_number": dg.MetadataValue.int(commit.sequence_number),
+        **position_metadata(table_uuid, commit.sequence_number),
         "committed_at": dg.MetadataValue.timestamp(commit.committed_at),
         "added_records": dg.MetadataValue.int(commit.added_records),
         "dagster/row_count": dg.MetadataValue.int(commit.total_records),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from contracts import Family, bronze_events, families
+from lakehouse_assets.check_history import evaluations_of
 from lakehouse_assets.describe import table_key
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from settings import Settings
 
 CHECK_NAME = "moves"
-NEWEST = 20
-"""Evaluations among which the last verdict is looked for."""
 NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -137,14 +136,8 @@ def _records_between(settings: "Settings", topic: str, start: datetime, end: dat
 
 
 def _last_reported(instance: dg.DagsterInstance, key: dg.AssetKey) -> tuple[bool, dg.AssetCheckSeverity] | None:
-    """The newest verdict; a run that is under way has planned one, and one that failed leaves it at that."""
-    check = dg.AssetCheckKey(key, CHECK_NAME)
-    for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=NEWEST):
-        event = record.event
-        if event is not None and event.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            evaluation = event.asset_check_evaluation
-            return None if evaluation is None else (evaluation.passed, evaluation.severity)
-    return None
+    newest = next(evaluations_of(instance, dg.AssetCheckKey(key, CHECK_NAME)), None)
+    return None if newest is None else (newest.passed, newest.severity)
 
 
 def _what_to_do(member: Family, waiting: int, limit: timedelta, committed_at: datetime | None) -> str:

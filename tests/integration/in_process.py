@@ -35,11 +35,13 @@ def materialize(
         )
 
 
-def evaluate(settings: Settings, check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
-    """Run ``check`` on the tables of the stack, and return what it says."""
+def evaluate(
+    settings: Settings, check: dg.AssetChecksDefinition, key: dg.AssetCheckKey | None = None
+) -> dg.AssetCheckEvaluation:
+    """Run ``check`` on the tables of the stack, and return what it says; ``key`` names one of several."""
     job = dg.Definitions(
         asset_checks=[check],
-        jobs=[dg.define_asset_job("one", dg.AssetSelection.checks(check))],
+        jobs=[dg.define_asset_job("one", dg.AssetSelection.checks(check if key is None else key))],
         resources={"settings": settings, "catalog": catalog_resource},
     ).resolve_job_def("one")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -260,7 +260,8 @@ def test_windows_equal_their_recomputation_from_bronze(settings: Settings) -> No
             return reached is not None and reached.value >= (first + timedelta(minutes=1)).timestamp()
 
         until(settled, f"the windows of {declared.identifier} equal their recomputation up to {first:%H:%M}")
-        meets_contract = evaluate(settings, checks[dg.AssetCheckKey(table_key(declared), "contract")])
+        contract = dg.AssetCheckKey(table_key(declared), "contract")
+        meets_contract = evaluate(settings, checks[contract], contract)
         assert meets_contract.passed, meets_contract.metadata["expectations"]
 
 

@@ -1,9 +1,11 @@
 """Real Iceberg tables on the local disk, so that no service is needed."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -53,3 +55,23 @@ def plausible_row(declared: Table, number: int) -> dict[str, Any]:
 
 def arrow_rows(catalog: Catalog, declared: Table, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=catalog.load_table(declared.identifier).schema().as_arrow())
+
+
+def compact(catalog: Catalog, declared: Table) -> None:
+    """Rewrite all files of the table, as maintenance does."""
+    table = catalog.load_table(declared.identifier)
+    table.overwrite(table.scan().to_arrow())
+    # PyIceberg overwrites in two commits and cannot say `replace`: its metadata is edited
+    path = Path(urlparse(catalog.load_table(declared.identifier).metadata_location).path)
+    metadata = json.loads(path.read_bytes())
+    for snapshot in metadata["snapshots"][-2:]:
+        snapshot["summary"]["operation"] = "replace"
+    path.write_text(json.dumps(metadata))
+
+
+def expire(catalog: Catalog, declared: Table, keep: int = 1) -> None:
+    """Forget all snapshots of the table but the newest ``keep``."""
+    table = catalog.load_table(declared.identifier)
+    old = [snapshot.snapshot_id for snapshot in table.snapshots()[:-keep]]
+    if old:
+        table.maintenance.expire_snapshots().by_ids(old).commit()

@@ -1,16 +1,13 @@
 """The sensor of late events, ticked against real tables on an ephemeral instance."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlparse
 
 import dagster as dg
 import pytest
-from iceberg_on_disk import arrow_rows, plausible_row
+from iceberg_on_disk import arrow_rows, compact, expire, plausible_row
 from pyiceberg.catalog import Catalog
 
 import lakehouse_assets.gold.publish
@@ -54,19 +51,11 @@ class City:
 
     def compact(self) -> None:
         """Rewrite all files, as maintenance does: several families' rows of a day come into one file."""
-        table = self.catalog.load_table(LATE.identifier)
-        table.overwrite(table.scan().to_arrow())
-        # PyIceberg overwrites in two commits and cannot say `replace`: its metadata is edited
-        path = Path(urlparse(self.catalog.load_table(LATE.identifier).metadata_location).path)
-        metadata = json.loads(path.read_bytes())
-        for snapshot in metadata["snapshots"][-2:]:
-            snapshot["summary"]["operation"] = "replace"
-        path.write_text(json.dumps(metadata))
+        compact(self.catalog, LATE)
 
     def expire(self) -> None:
         """Forget all snapshots but the newest."""
-        table = self.catalog.load_table(LATE.identifier)
-        table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in table.snapshots()[:-1]]).commit()
+        expire(self.catalog, LATE)
 
     def tick(self, *, after: timedelta = timedelta(0), killed: bool = False) -> list[dg.RunRequest]:
         self.now += after

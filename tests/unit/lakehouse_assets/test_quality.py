@@ -12,8 +12,9 @@ from iceberg_on_disk import START, arrow_rows, plausible_row
 from pyiceberg.catalog import Catalog
 
 from contracts import Table, all_tables, table
-from lakehouse_assets.check_results import check_result
+from lakehouse_assets.check_results import CHECK_NAME, check_result
 from lakehouse_assets.definitions import defs
+from lakehouse_assets.describe import table_key
 from lakehouse_assets.gold.publish import audit_and_publish, begin_branch
 from resources.branches import BranchError, publish
 from resources.quality import MAX_FAILING_KEYS, Finding, QualityReport, validate
@@ -93,7 +94,7 @@ def test_the_check_of_a_streaming_table_looks_at_what_was_appended(disk_catalog:
     rows = [plausible_row(declared, number) for number in range(ROWS)]
     rows[7]["humidity_pct_max"] = 130.0
     disk_catalog.load_table(declared.identifier).append(arrow_rows(disk_catalog, declared, rows))
-    outcome = run_check(disk_catalog, "silver__weather_1m_contract")
+    outcome = run_contract_check(disk_catalog, declared)
     assert not outcome.passed
     assert outcome.severity == dg.AssetCheckSeverity.WARN
     assert outcome.metadata["rows"].value == ROWS
@@ -164,15 +165,14 @@ def test_a_branch_is_not_published_over_what_came_meanwhile(disk_catalog: Catalo
         publish(table, "main")
 
 
-def run_check(catalog: Catalog, name: str, tags: dict[str, str] | None = None) -> dg.AssetCheckEvaluation:
-    [check] = [c for c in defs.asset_checks or () if isinstance(c, dg.AssetChecksDefinition) and c.op.name == name]
+def run_contract_check(catalog: Catalog, declared: Table) -> dg.AssetCheckEvaluation:
+    key = dg.AssetCheckKey(table_key(declared), CHECK_NAME)
     job = dg.Definitions(
         assets=defs.assets,
-        asset_checks=[check],
-        jobs=[dg.define_asset_job("only", dg.AssetSelection.checks(check))],
+        asset_checks=defs.asset_checks,
+        jobs=[dg.define_asset_job("only", dg.AssetSelection.checks(key))],
         resources={"catalog": catalog, "settings": None, "spark": None},
     ).resolve_job_def("only")
     with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance, tags=tags)
-        [evaluation] = result.get_asset_check_evaluations()
+        [evaluation] = job.execute_in_process(instance=instance).get_asset_check_evaluations()
         return evaluation
