@@ -1,7 +1,7 @@
 """Great Expectations: a suite from a table's contract and the file beside it, run on rows in memory."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,12 +178,14 @@ def validate(table: Table, rows: pa.Table, suite: "ExpectationSuite | None" = No
     outcome = batch.validate(
         suite or expectation_suite(table),
         result_format={
+            # positions of failing rows: asked for columns, it makes a record of each row before it cuts the list
             "result_format": "SUMMARY",
-            "unexpected_index_column_names": list(table.key),
             "partial_unexpected_count": MAX_FAILING_KEYS,
+            "return_unexpected_index_query": False,
         },
     )
-    return QualityReport(rows=rows.num_rows, findings=tuple(_finding(table, result) for result in outcome.results))
+    findings = tuple(_finding(table, rows, result) for result in outcome.results)
+    return QualityReport(rows=rows.num_rows, findings=findings)
 
 
 def _with_rounded_up(table: Table, rows: pa.Table) -> pa.Table:
@@ -196,7 +198,7 @@ def _with_rounded_up(table: Table, rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _finding(table: Table, result: "ExpectationValidationResult") -> Finding:
+def _finding(table: Table, rows: pa.Table, result: "ExpectationValidationResult") -> Finding:
     config = result.expectation_config
     columns = _columns(config.kwargs)
     details = result.result
@@ -210,7 +212,7 @@ def _finding(table: Table, result: "ExpectationValidationResult") -> Finding:
         critical=config.severity == "critical",
         observed=str(observed),
         unexpected_count=int(details.get("unexpected_count") or 0),
-        failing_keys=tuple({name: str(row[name]) for name in table.key} for row in _failing_rows(details)),
+        failing_keys=tuple(_keys_at(table, rows, details.get("partial_unexpected_index_list") or [])),
     )
 
 
@@ -230,9 +232,8 @@ def _columns(arguments: Mapping[str, Any]) -> str:
     return f"{column} where {other} {condition['operator']} {condition['parameter']}"
 
 
-def _failing_rows(details: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Rows by key: an expectation on the key itself lists its values, the others an index of the rows."""
-    values = details.get("partial_unexpected_list") or []
-    if values and isinstance(values[0], Mapping):
-        return values
-    return details.get("partial_unexpected_index_list") or []
+def _keys_at(table: Table, rows: pa.Table, positions: Sequence[int]) -> Iterator[Mapping[str, str]]:
+    """Keys of the rows at ``positions``, as far as they have the columns."""
+    names = [name for name in table.key if name in rows.column_names]
+    for row in rows.select(names).take(pa.array(positions, pa.int64())).to_pylist():
+        yield {name: str(value) for name, value in row.items()}
