@@ -1,6 +1,6 @@
 """The vocabulary of a table contract: columns, tables, families and how one derives from another."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -167,11 +167,16 @@ class Maintenance:
     """Manifests of the current snapshot at which they are rewritten by partition."""
     orphans_after: timedelta = timedelta(days=3)
     """Age at which a file that no snapshot lists is no commit under way but left over."""
+    statistics_after: timedelta | None = None
+    """Age of the newest statistics at which those of a table that has changed since are computed again; a table
+    without it has none."""
 
 
-STREAM_MAINTENANCE = Maintenance(keep_snapshots=timedelta(hours=6))
+STREAM_MAINTENANCE = Maintenance(keep_snapshots=timedelta(hours=6), statistics_after=timedelta(days=1))
 """Of a table that gets a snapshot each checkpoint: every commit writes the list of all that are kept."""
-BATCH_MAINTENANCE = Maintenance(keep_snapshots=timedelta(days=30))
+BRONZE_MAINTENANCE = replace(STREAM_MAINTENANCE, statistics_after=None)
+"""Of a table of events, which is read by the day and joined with nothing."""
+BATCH_MAINTENANCE = Maintenance(keep_snapshots=timedelta(days=30), statistics_after=timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)

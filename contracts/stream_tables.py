@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from contracts.model import Column, ColumnType, Family, Freshness, Layer, PartitionField, Table, Transform, Writer
+from contracts.model import (
+    BRONZE_MAINTENANCE,
+    Column,
+    ColumnType,
+    Family,
+    Freshness,
+    Layer,
+    PartitionField,
+    Table,
+    Transform,
+    Writer,
+)
 from contracts.tables import (
     CITY,
     EVENT_COLUMNS,
@@ -82,6 +93,7 @@ def dead_letters(families: Sequence[Family]) -> Table:
         freshness=_NEVER_STALE,
         owners=("team:platform",),
         served=False,
+        maintenance=BRONZE_MAINTENANCE,
         rules=(known_families(families),),
         originates=("family", "topic", "collected_at"),
     )  # fmt: skip

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from contracts.model import (
     BATCH_MAINTENANCE,
+    BRONZE_MAINTENANCE,
     STREAM_MAINTENANCE,
     Aggregate,
     Aggregation,
@@ -121,6 +122,7 @@ def bronze_events(family: Family) -> Table:
         derived_from=(f"topic:{family.topic}",),
         freshness=family.freshness,
         owners=family.owners,
+        maintenance=BRONZE_MAINTENANCE,
         retired=family.retired,
         rules=(*family.rules, known_zones((family,))),
     )

@@ -10,6 +10,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from contracts import Maintenance, Table, Transform
+from maintenance.statistics import columns_with_statistics, newest_with_statistics
 from resources.offsets import AddedFile, live_files
 from resources.snapshots import FLINK_JOB, summary_of
 
@@ -45,11 +46,13 @@ class Plan(BaseModel):
     """Snapshots older than this go; none where none is old enough."""
     expire_snapshots: int
     rewrite_manifests: bool
+    statistics: list[str]
+    """Columns whose distinct values are counted."""
 
     @property
     def is_due(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.compact) or self.expire_snapshots > 0 or self.rewrite_manifests
+        return bool(self.compact) or self.expire_snapshots > 0 or self.rewrite_manifests or bool(self.statistics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,19 @@ def plan(table: IcebergTable, declared: Table, now: datetime, families_by_job: M
     manifests = [] if current is None else current.manifests(table.io)
     rules = declared.maintenance
     cut = expiry(table, rules, now, families_by_job)
+    compact = [part for part in partitions(files, declared, now) if _is_scattered(part, rules)][:MAX_PARTITIONS]
+    is_due = bool(files) and statistics_are_due(table, rules, now, compact, cut)
     return Plan(
         table=declared.identifier,
         files=len(files),
         bytes=sum(file.data_file.file_size_in_bytes for file in files),
         manifests=len(manifests),
         snapshots=len(table.metadata.snapshots),
-        compact=[part for part in partitions(files, declared, now) if _is_scattered(part, rules)][:MAX_PARTITIONS],
+        compact=compact,
         expire_before=cut.before,
         expire_snapshots=cut.snapshots,
         rewrite_manifests=len(manifests) >= rules.max_manifests,
+        statistics=columns_with_statistics(declared) if is_due else [],
     )
 
 
@@ -138,6 +144,25 @@ def last_commits(newest_first: Iterable[Snapshot], families_by_job: Mapping[str,
         if (family := families_by_job.get(summary_of(snapshot).get(FLINK_JOB, ""))) is not None:
             newest.setdefault(family, snapshot)
     return list(newest.values())
+
+
+def statistics_are_due(
+    table: IcebergTable, rules: Maintenance, now: datetime, compact: Iterable[PartitionFiles], cut: Cut
+) -> bool:
+    """Whether the statistics of ``table`` are to be computed, once ``compact`` is joined and history is ``cut``.
+
+    That is so where a closed partition is joined, where no snapshot that stays has any, and where the newest
+    that has is old enough and has been followed by others.
+    """
+    current = table.current_snapshot()
+    if rules.statistics_after is None or current is None:
+        return False
+    newest = newest_with_statistics(table)
+    if newest is None or any(part.closed for part in compact):
+        return True
+    if cut.before is not None and _committed_at(newest) < cut.before:
+        return True
+    return newest != current and now - _committed_at(newest) >= rules.statistics_after
 
 
 def _is_scattered(part: PartitionFiles, rules: Maintenance) -> bool:

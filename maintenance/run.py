@@ -10,6 +10,7 @@ from pyiceberg.catalog import Catalog
 
 from contracts import Table, bronze_events, families
 from maintenance.plan import Plan, plan
+from maintenance.statistics import TableStatistics, read_statistics
 from resources.snapshots import FLINK_JOB, summary_of
 from settings import Settings
 
@@ -29,8 +30,9 @@ class TableMaintenance(BaseModel):
     rewritten_files: int = 0
     rewritten_manifests: int = 0
     expired_files: int = 0
+    statistics: TableStatistics | None = None
     orphans: list[str] = []
-    seconds: float = 0
+    seconds: float = 0.0
 
 
 def maintain(
@@ -68,6 +70,7 @@ def maintain(
             actions = _actions(session, settings, declared)
             if not dry_run:
                 _carry_out(actions, due, result, say)
+                _compute_statistics(actions, due, result, catalog, say)
             if orphans:
                 before = datetime.now(UTC) - declared.maintenance.orphans_after
                 result.orphans = actions.remove_orphans(before, dry_run=dry_run)
@@ -90,6 +93,16 @@ def _carry_out(actions: "SparkActions", due: Plan, result: TableMaintenance, say
     if due.expire_before is not None:
         say(f"{due.table}: expiring {due.expire_snapshots} snapshots")
         result.expired_files = actions.expire(due.expire_before)
+
+
+def _compute_statistics(
+    actions: "SparkActions", due: Plan, result: TableMaintenance, catalog: Catalog, say: Callable[[str], None]
+) -> None:
+    """Last, so that they describe the files as they are now, and expiry does not take them away at once."""
+    if due.statistics:
+        say(f"{due.table}: counting the values of {', '.join(due.statistics)}")
+        file = actions.compute_statistics(due.statistics)
+        result.statistics = read_statistics(catalog.load_table(due.table), file)
 
 
 def _actions(session: SessionFactory, settings: Settings, declared: Table) -> "SparkActions":

@@ -69,6 +69,15 @@ class SparkActions:
         )
         return sum(count or 0 for name, count in done.asDict().items() if name.startswith("deleted_"))
 
+    def compute_statistics(self, columns: Sequence[str]) -> str:
+        """Count the distinct values of ``columns`` in the current snapshot; returns the location of the file.
+
+        All rows are read, of these columns alone.
+        """
+        [done] = self._call("compute_table_stats", columns=f"array({', '.join(map(_text, columns))})")
+        location: str = done["statistics_file"]
+        return location
+
     def remove_orphans(self, before: datetime, *, dry_run: bool, listing: str | None = None) -> list[str]:
         """Delete files at the table's location that are older and that no snapshot of any branch lists.
 

@@ -31,7 +31,7 @@ def maintain(
     orphans: Annotated[bool, typer.Option("--orphans", help="Remove files that no snapshot lists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object last on stdout.")] = False,
 ) -> None:
-    """Join small files, expire old snapshots and remove left-over files, as the contracts say."""
+    """Join small files, expire old snapshots, count values, remove left-over files, as the contracts say."""
     chosen = all_tables() if name is None else (table(name),)
     settings = load_settings()
     err = console()
@@ -57,11 +57,12 @@ def maintain(
 
 def _shown(done: list[TableMaintenance], *, dry_run: bool) -> ShownTable:
     due = "due: " if dry_run else ""
-    work = (f"{due}files joined", f"{due}snapshots expired", f"{due}orphans")
+    work = (f"{due}files joined", f"{due}snapshots expired", f"{due}statistics", f"{due}orphans")
     shown = ShownTable("table", *work, "files", "snapshots", "seconds", box=None)
     for one in done:
         after = one.after or one.plan
         joined = sum(part.small_files for part in one.plan.compact) if dry_run else one.rewritten_files
-        counts = (joined, one.plan.expire_snapshots, len(one.orphans), after.files, after.snapshots)
+        expired, counted = one.plan.expire_snapshots, len(one.plan.statistics)
+        counts = (joined, expired, counted, len(one.orphans), after.files, after.snapshots)
         shown.add_row(one.plan.table, *(f"{count:,}" for count in counts), f"{one.seconds:.1f}")
     return shown

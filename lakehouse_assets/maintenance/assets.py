@@ -42,7 +42,8 @@ def _maintenance_asset(declared: Table) -> dg.AssetsDefinition:
     @dg.asset(
         key=maintenance_key(declared),
         deps=[table_key(declared)],
-        description=f"Upkeep of {declared.identifier}: joins small files, sorts closed days, expires snapshots",
+        description=f"Upkeep of {declared.identifier}: joins small files, sorts closed days, expires "
+        "snapshots, counts distinct values",
         group_name=GROUP,
         kinds={"spark", "iceberg"},
         owners=list(declared.owners),
@@ -53,6 +54,7 @@ def _maintenance_asset(declared: Table) -> dg.AssetsDefinition:
             "target_file_bytes": rules.target_file_bytes,
             "compact_at": rules.compact_at,
             "orphans_after": str(rules.orphans_after),
+            "statistics_after": str(rules.statistics_after or "never"),
         },
         pool=POOL,
         required_resource_keys={"settings", "catalog", "spark"},
@@ -76,7 +78,7 @@ def _maintenance_asset(declared: Table) -> dg.AssetsDefinition:
 
 def _metadata(done: "TableMaintenance", *, dry_run: bool) -> dict[str, dg.MetadataValue]:
     after = done.after or done.plan
-    return {
+    found: dict[str, dg.MetadataValue] = {
         "dry_run": dg.MetadataValue.bool(dry_run),
         "partitions_due": dg.MetadataValue.json([part.model_dump(mode="json") for part in done.plan.compact]),
         "files_before": dg.MetadataValue.int(done.plan.files),
@@ -90,5 +92,14 @@ def _metadata(done: "TableMaintenance", *, dry_run: bool) -> dict[str, dg.Metada
         "rewritten_files": dg.MetadataValue.int(done.rewritten_files),
         "deleted_files": dg.MetadataValue.int(done.expired_files),
         "orphans": dg.MetadataValue.int(len(done.orphans)),
+        "statistics_due": dg.MetadataValue.json(done.plan.statistics),
         "seconds": dg.MetadataValue.float(done.seconds),
     }
+    if (statistics := done.statistics) is not None:
+        found |= {
+            "statistics_file": dg.MetadataValue.path(statistics.file),
+            # as text: the browser rounds integers above 2^53
+            "statistics_of_snapshot": dg.MetadataValue.text(str(statistics.snapshot_id)),
+            "distinct_values": dg.MetadataValue.json(statistics.distinct),
+        }
+    return found

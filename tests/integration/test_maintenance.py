@@ -154,6 +154,58 @@ def test_only_old_files_that_nothing_lists_are_removed(
     assert catalog.load_table(OWN.identifier).scan().to_arrow().num_rows == ROWS_PER_FILE
 
 
+def test_statistics_outlive_what_expires_and_what_nothing_lists(
+    settings: Settings, catalog: Catalog, session: SparkSession
+) -> None:
+    declared = replace(OWN, maintenance=replace(EAGER, statistics_after=timedelta(0)))
+
+    def maintained() -> TableMaintenance:
+        [done] = maintain(catalog, settings, [declared], lambda: session)
+        return done
+
+    def statistics() -> list[str]:
+        return [each.statistics_path for each in catalog.load_table(OWN.identifier).metadata.statistics]
+
+    for number in range(2):
+        append(catalog, LONG_AGO, number * ROWS_PER_FILE)
+    done = maintained()
+    assert done.rewritten_files == 2
+    assert done.statistics is not None
+    # of each file the same sensors and times, and offsets of its own
+    assert done.statistics.distinct == {
+        "kafka_partition": 1,
+        "kafka_offset": 2 * ROWS_PER_FILE,
+        "sensor_id": ROWS_PER_FILE,
+        "event_time": ROWS_PER_FILE,
+    }
+    first = done.statistics.file
+    assert statistics() == [first]
+
+    for number in range(2, 2 + EAGER.keep_at_least):
+        append(catalog, LONG_AGO + timedelta(days=number), number * ROWS_PER_FILE)
+    assert statistics() == [first]  # a commit keeps them
+    done = maintained()
+    assert done.statistics is not None
+    second = done.statistics.file
+    assert statistics() == [second]
+    io = catalog.load_table(OWN.identifier).io
+    assert not io.new_input(first).exists()
+
+    # the store sets the time of a file itself: a listing that says that it is old takes its place
+    old = datetime.now(UTC) - OWN.maintenance.orphans_after - timedelta(hours=1)
+    session.createDataFrame([(second, old)], "file_path string, last_modified timestamp").createOrReplaceTempView(
+        "statistics_listing"
+    )
+    actions = SparkActions(session, settings.catalog_name, OWN)
+    before = datetime.now(UTC) - OWN.maintenance.orphans_after
+    assert actions.remove_orphans(before, dry_run=False, listing="statistics_listing") == []
+    with io.new_input(second).open() as stream:
+        assert stream.read()[:4] == b"PFA1"  # a Puffin file
+    expected = (2 + EAGER.keep_at_least) * ROWS_PER_FILE
+    assert catalog.load_table(OWN.identifier).scan().to_arrow().num_rows == expected
+    assert session.table(f"{settings.catalog_name}.{OWN.identifier}").count() == expected
+
+
 @pytest.mark.timeout(900)
 def test_a_job_whose_files_are_joined_and_history_cut_commits_each_event_once(
     settings: Settings, session: SparkSession

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
+from pyiceberg.table.statistics import BlobMetadata, StatisticsFile
 
-from contracts import Maintenance, Table, all_tables, bronze_events, family
+from contracts import Layer, Maintenance, Table, all_tables, bronze_events, family
 from maintenance.plan import PartitionFiles, expiry, last_commits, plan
+from maintenance.statistics import TableStatistics, read_statistics
 from resources.catalog import ensure_tables
 
 WEATHER = family("weather")
@@ -114,6 +116,98 @@ def test_the_last_commit_of_a_silent_job_holds_the_history_behind_it(table: Iceb
     # once another job of its family has committed, the quiet one is history
     assert expiry(table, RULES, later, {"quiet": "weather", "busy": "weather"}).snapshots == 3
     assert expiry(table, RULES, later, {"busy": "weather"}).snapshots == 3
+
+
+def describe(table: IcebergTable, **distinct: int) -> str:
+    """Say that the current snapshot has statistics, as an engine does once it has written their file."""
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    file = f"{table.location()}/metadata/{snapshot.snapshot_id}.stats"
+    blobs = [
+        BlobMetadata.model_validate(
+            {
+                "type": "apache-datasketches-theta-v1",
+                "snapshot-id": snapshot.snapshot_id,
+                "sequence-number": snapshot.sequence_number,
+                "fields": [table.schema().find_field(name).field_id],
+                "properties": {"ndv": str(number)},
+            }
+        )
+        for name, number in distinct.items()
+    ]
+    fields = {
+        "snapshot-id": snapshot.snapshot_id,
+        "statistics-path": file,
+        "file-size-in-bytes": 1,
+        "file-footer-size-in-bytes": 1,
+        "blob-metadata": blobs,
+    }
+    with table.update_statistics() as update:
+        update.set_statistics(StatisticsFile.model_validate(fields))
+    return file
+
+
+COUNTED = replace(DECLARED, maintenance=replace(RULES, statistics_after=timedelta(days=1)))
+SOON, TOMORROW = timedelta(hours=23), timedelta(hours=25)
+NEXT_MONTH = timedelta(days=30)
+"""A file of its own day is not joined with others."""
+
+
+def test_statistics_are_computed_once_there_are_rows_and_again_a_day_after(table: IcebergTable) -> None:
+    assert not plan(table, COUNTED, NOW, {}).is_due
+    append(table, NOW)
+    due = plan(table, COUNTED, NOW, {})
+    assert due.is_due
+    assert due.statistics == ["kafka_partition", "kafka_offset", "sensor_id", "event_time"]
+    assert not plan(table, DECLARED, NOW, {}).statistics
+
+    describe(table)
+    assert not plan(table, COUNTED, NOW + TOMORROW, {}).statistics  # nothing has changed since
+    append(table, NOW + NEXT_MONTH)
+    assert not plan(table, COUNTED, NOW + SOON, {}).statistics
+    assert plan(table, COUNTED, NOW + TOMORROW, {}).statistics == due.statistics
+
+
+def test_statistics_follow_a_closed_day_that_is_joined(table: IcebergTable) -> None:
+    append(table, YESTERDAY)
+    describe(table)
+    for _ in range(RULES.compact_at):
+        append(table, NOW)
+    due = plan(table, COUNTED, NOW, {})
+    assert [part.closed for part in due.compact] == [False]
+    assert not due.statistics
+    append(table, YESTERDAY)
+    assert plan(table, COUNTED, NOW, {}).statistics
+
+
+def test_statistics_that_expire_are_replaced_in_the_same_go(table: IcebergTable) -> None:
+    declared = replace(COUNTED, maintenance=replace(COUNTED.maintenance, statistics_after=timedelta(days=9)))
+    append(table, NOW)
+    describe(table)
+    for number in range(1, RULES.keep_at_least):
+        append(table, NOW + number * NEXT_MONTH)
+    later = datetime.now(UTC) + timedelta(days=1)
+    assert not plan(table, declared, later, {}).statistics
+    append(table, NOW - NEXT_MONTH)
+    due = plan(table, declared, later, {})
+    assert due.expire_snapshots == 1
+    assert due.statistics
+
+
+def test_statistics_are_read_by_the_names_of_the_columns(table: IcebergTable) -> None:
+    append(table, NOW)
+    file = describe(table, sensor_id=12, zone=3)
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    assert read_statistics(table, file) == TableStatistics(
+        file=file, snapshot_id=snapshot.snapshot_id, distinct={"sensor_id": 12, "zone": 3}
+    )
+    assert read_statistics(table, f"{file}.other") is None
+
+
+def test_tables_that_are_joined_have_statistics_and_events_have_none() -> None:
+    counted = {each.identifier for each in all_tables() if each.maintenance.statistics_after is not None}
+    assert counted == {each.identifier for each in all_tables() if each.layer is not Layer.BRONZE}
 
 
 writers = st.sampled_from(["job-a1", "job-a2", "job-b", "unknown", "plain", "compaction"])
