@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts import LakehouseError
+from settings.spark import KubernetesSettings, SparkMode, spark_mode
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder that the packages are installed in."""
@@ -118,7 +122,13 @@ class Settings(BaseSettings):
 
     java_home: Path | None = None
     spark_master: str = "local[2]"
+    """``local[N]``, ``spark://HOST:PORT``, ``k8s://https://HOST:PORT`` or ``sc://HOST:PORT`` (Spark Connect)."""
     spark_driver_memory: str = "1g"
+    spark_driver_host: str = ""
+    """Address of this machine or pod that executors elsewhere connect to; by default what Spark takes it for."""
+    spark_kubernetes: KubernetesSettings = KubernetesSettings()
+    spark_conf: dict[str, str] = {}
+    """Properties of Spark itself, as a JSON object; they come last. No secrets: the process list shows them."""
 
     @field_validator("s3_access_key", "s3_secret_key", "redis_password", "api_key")
     @classmethod
@@ -135,6 +145,23 @@ class Settings(BaseSettings):
         if not url.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("a webhook begins with http:// or https://")
         return url
+
+    @field_validator("spark_master")
+    @classmethod
+    def _refuse_other_masters(cls, master: str) -> str:
+        spark_mode(master)
+        return master
+
+    @model_validator(mode="after")
+    def _complete_kubernetes(self) -> Self:
+        needed = {
+            "LAKEHOUSE_SPARK_KUBERNETES__IMAGE": self.spark_kubernetes.image,
+            "LAKEHOUSE_SPARK_DRIVER_HOST": self.spark_driver_host,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if self.spark_mode is SparkMode.KUBERNETES and missing:
+            raise ValueError(f"Spark on Kubernetes needs {' and '.join(missing)}")
+        return self
 
     @model_validator(mode="after")
     def _local_addresses(self) -> Self:
@@ -154,6 +181,11 @@ class Settings(BaseSettings):
             self.api_keys_file = self.home / "api-keys.json"
         self.api_metrics_port = self.api_metrics_port or ports.api_metrics
         return self
+
+    @property
+    def spark_mode(self) -> SparkMode:
+        """Where a Spark session runs."""
+        return spark_mode(self.spark_master)
 
     @property
     def api_url(self) -> str:
@@ -187,10 +219,14 @@ def load_settings() -> Settings:
     try:
         return Settings(home=home, toolchain=Path(toolchain), _env_file=home / "local.env")
     except ValidationError as error:
-        lines = [
-            f"LAKEHOUSE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors()
-        ]
+        lines = [_explained(problem) for problem in error.errors()]
         raise SettingsError(
             "settings are incomplete (`./lakehouse up` generates them for a local stack): " + "; ".join(lines)
         ) from error
+
+
+def _explained(problem: "ErrorDetails") -> str:
+    """A problem with the variable that causes it; one of several names them itself."""
+    if not problem["loc"]:
+        return problem["msg"]
+    return f"LAKEHOUSE_{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
