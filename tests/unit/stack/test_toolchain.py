@@ -101,6 +101,16 @@ def fake_java(folder: Path, release: str) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["cluster", "dev"])
+def test_other_environments_have_what_the_main_one_has_in_the_same_versions(name: str) -> None:
+    def pins(lock: str) -> set[str]:
+        lines = (jars.ROOT / "locks" / f"{lock}.txt").read_text().splitlines()
+        return {line.removesuffix("\\").strip() for line in lines if "==" in line}
+
+    assert pins("main")
+    assert pins("main") <= pins(name)
+
+
 @pytest.mark.parametrize(("release", "major"), [("17.0.15", 17), ("21", 21), ("1.8.0_412", 8), ("25.0.1", 25)])
 def test_java_is_recognised(tmp_path: Path, release: str, major: int) -> None:
     assert java_version(fake_java(tmp_path / "jdk", release)) == major
