@@ -167,12 +167,14 @@ class Maintenance:
     """Manifests of the current snapshot at which they are rewritten by partition."""
     orphans_after: timedelta = timedelta(days=3)
     """Age at which a file that no snapshot lists is no commit under way but left over."""
+    metadata_after: timedelta = timedelta(minutes=15)
+    """Age at which a metadata file that nothing names is no commit under way but left behind."""
     statistics_after: timedelta | None = None
     """Age of the newest statistics at which those of a table that has changed since are computed again; a table
     without it has none."""
 
 
-STREAM_MAINTENANCE = Maintenance(keep_snapshots=timedelta(hours=6), statistics_after=timedelta(days=1))
+STREAM_MAINTENANCE = Maintenance(keep_snapshots=timedelta(hours=1), statistics_after=timedelta(days=1))
 """Of a table that gets a snapshot each checkpoint: every commit writes the list of all that are kept."""
 BRONZE_MAINTENANCE = replace(STREAM_MAINTENANCE, statistics_after=None)
 """Of a table of events, which is read by the day and joined with nothing."""

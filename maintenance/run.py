@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pyarrow.fs import FileSystem
 from pydantic import BaseModel
 from pyiceberg.catalog import Catalog
 
 from contracts import Table, bronze_events, families
+from maintenance.metadata_files import left_behind, remove
 from maintenance.plan import Plan, plan
 from maintenance.statistics import TableStatistics, read_statistics
+from resources.object_store import object_store
 from resources.snapshots import FLINK_JOB, summary_of
 from settings import Settings
 
@@ -32,6 +35,9 @@ class TableMaintenance(BaseModel):
     expired_files: int = 0
     statistics: TableStatistics | None = None
     orphans: list[str] = []
+    metadata_files: int = 0
+    """Metadata files that were left behind, and are gone unless it was a dry run."""
+    metadata_bytes: int = 0
     seconds: float = 0.0
 
 
@@ -74,6 +80,7 @@ def maintain(
             if orphans:
                 before = datetime.now(UTC) - declared.maintenance.orphans_after
                 result.orphans = actions.remove_orphans(before, dry_run=dry_run)
+        _remove_metadata(catalog, object_store(settings), declared, result, dry_run=dry_run)
         if not dry_run:
             table = catalog.load_table(declared.identifier)
             result.after = plan(table, declared, datetime.now(UTC), families_by_job)
@@ -93,6 +100,16 @@ def _carry_out(actions: "SparkActions", due: Plan, result: TableMaintenance, say
     if due.expire_before is not None:
         say(f"{due.table}: expiring {due.expire_snapshots} snapshots")
         result.expired_files = actions.expire(due.expire_before)
+
+
+def _remove_metadata(
+    catalog: Catalog, store: FileSystem, declared: Table, result: TableMaintenance, *, dry_run: bool
+) -> None:
+    before = datetime.now(UTC) - declared.maintenance.metadata_after
+    found = left_behind(catalog.load_table(declared.identifier), store, before)
+    result.metadata_files, result.metadata_bytes = len(found.paths), found.bytes
+    if not dry_run:
+        remove(found, store)
 
 
 def _compute_statistics(

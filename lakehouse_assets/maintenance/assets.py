@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maintenance.run import TableMaintenance
 
 GROUP = "maintenance"
-SCHEDULED_EVERY = timedelta(hours=2)
+SCHEDULED_EVERY = timedelta(hours=1)
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=SCHEDULED_EVERY * 12, warn_window=SCHEDULED_EVERY * 2)
 
 
@@ -92,6 +92,8 @@ def _metadata(done: "TableMaintenance", *, dry_run: bool) -> dict[str, dg.Metada
         "rewritten_files": dg.MetadataValue.int(done.rewritten_files),
         "deleted_files": dg.MetadataValue.int(done.expired_files),
         "orphans": dg.MetadataValue.int(len(done.orphans)),
+        "metadata_files_deleted": dg.MetadataValue.int(done.metadata_files),
+        "metadata_bytes_deleted": dg.MetadataValue.int(done.metadata_bytes),
         "statistics_due": dg.MetadataValue.json(done.plan.statistics),
         "seconds": dg.MetadataValue.float(done.seconds),
     }

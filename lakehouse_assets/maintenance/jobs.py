@@ -3,7 +3,7 @@
 import dagster as dg
 
 from contracts import all_tables
-from lakehouse_assets.maintenance.assets import SCHEDULED_EVERY, MaintenanceConfig, maintenance_key
+from lakehouse_assets.maintenance.assets import MaintenanceConfig, maintenance_key
 
 ORPHANS_AT_HOUR = 2
 
@@ -18,8 +18,8 @@ MAINTENANCE = dg.define_asset_job(
 
 @dg.schedule(
     job=MAINTENANCE,
-    name="maintenance_two_hourly",
-    cron_schedule=f"40 */{SCHEDULED_EVERY.seconds // 3600} * * *",
+    name="maintenance_hourly",
+    cron_schedule="40 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Away from the full hour, when gold is computed; left-over files are looked for at night",

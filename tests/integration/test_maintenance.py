@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import FileSelector
 from pyiceberg.catalog import Catalog
 from pyiceberg.table.snapshots import Operation
 from pyspark.sql import SparkSession
@@ -24,20 +25,22 @@ from audit.run import audit
 from contracts import Maintenance, bronze_events, family
 from maintenance.run import TableMaintenance, maintain
 from maintenance.spark_actions import SparkActions
-from resources.catalog import ensure_tables, open_catalog
+from resources.catalog import WRITE_PROPERTIES, ensure_tables, open_catalog
+from resources.object_store import object_store
 from resources.offsets import operation
 from settings import Settings
 from stack.jobs.operations import await_running, start_jobs, stop_jobs
 
 FAMILY = family("traffic")
 BRONZE = bronze_events(FAMILY)
-EAGER = Maintenance(keep_snapshots=timedelta(0), keep_at_least=3, compact_at=2)
+EAGER = Maintenance(keep_snapshots=timedelta(0), keep_at_least=3, compact_at=2, metadata_after=timedelta(0))
 OWN = replace(BRONZE, name="maintained_events", maintenance=EAGER)
 """A table that only this test writes to."""
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 LONG_AGO = datetime(2001, 4, 1, tzinfo=UTC)
 FILES = 12
 ROWS_PER_FILE = 50
+LOGGED = int(WRITE_PROPERTIES["write.metadata.previous-versions-max"])
 
 
 @pytest.fixture
@@ -99,6 +102,38 @@ def test_rows_are_kept_sorted_and_readable_while_others_append(
         found = pq.read_table(stream, columns=["sensor_id", "event_time"]).to_pylist()
     assert len(found) == FILES // 2 * ROWS_PER_FILE
     assert found == sorted(found, key=lambda row: (row["sensor_id"], row["event_time"]))
+
+
+def test_the_metadata_of_earlier_commits_goes_and_the_table_stays_readable(
+    settings: Settings, catalog: Catalog, session: SparkSession
+) -> None:
+    for number in range(LOGGED + 10):
+        append(catalog, TODAY, number * ROWS_PER_FILE)
+    store = object_store(settings)
+
+    def metadata_files() -> set[str]:
+        folder = catalog.load_table(OWN.identifier).location().removeprefix("s3://") + "/metadata"
+        return {
+            file.path for file in store.get_file_info(FileSelector(folder)) if file.path.endswith("metadata.json")
+        }
+
+    def named() -> set[str]:
+        table = catalog.load_table(OWN.identifier)
+        locations = [table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)]
+        return {location.removeprefix("s3://") for location in locations}
+
+    before = metadata_files()
+    assert len(before - named()) >= 10, "the catalog leaves them behind"
+    [due] = maintain(catalog, settings, [OWN], lambda: session, dry_run=True)
+    assert (metadata_files(), due.metadata_files) == (before, len(before - named()))
+    declared = replace(OWN, maintenance=replace(EAGER, metadata_after=timedelta(days=1)))
+    [young] = maintain(catalog, settings, [declared], lambda: session)
+    assert young.metadata_files == 0
+    [done] = maintain(catalog, settings, [OWN], lambda: session)
+    assert done.metadata_files >= 10
+    assert metadata_files() == named()
+    rows = catalog.load_table(OWN.identifier).scan(selected_fields=("kafka_offset",)).to_arrow()
+    assert sorted(rows["kafka_offset"].to_pylist()) == list(range((LOGGED + 10) * ROWS_PER_FILE))
 
 
 def test_many_manifests_become_few(settings: Settings, catalog: Catalog, session: SparkSession) -> None:
