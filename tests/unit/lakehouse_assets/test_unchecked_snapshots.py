@@ -186,6 +186,15 @@ def test_a_daemon_killed_before_it_stored_the_cursor_starts_no_second_run(city: 
     assert city.tick() == []
 
 
+def test_within_an_interval_that_was_asked_in_no_table_is_read(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    city.commit()
+    assert len(city.tick()) == 1
+    monkeypatch.setattr(city.catalog, "load_table", None)
+    assert city.tick() == []
+
+
 def test_compaction_brings_nothing_new_and_hides_nothing(city: City) -> None:
     city.commit(rows=2)
     city.check()
