@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 POOL = "spark"
 """Dagster's pool of the assets that need a session."""
+POOL_LIMIT = 1
+"""Runs with a session at a time: a local one takes all cores."""
 LONG_RUN_DAYS = 3
 """Days of data from which on it pays to have the JVM optimise what it runs."""
 QUIET = f"-Dlog4j2.configurationFile={Path(__file__).with_name('spark_log4j2.properties').as_uri()}"

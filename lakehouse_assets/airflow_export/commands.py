@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from lakehouse_assets.airflow_export.files import difference, write
-from lakehouse_assets.airflow_export.model import AirflowExportError, GroupBy
+from lakehouse_assets.airflow_export.model import AirflowExportError, Export, GroupBy
+from lakehouse_assets.airflow_export.pools import pool_limits
 from lakehouse_assets.airflow_export.read import read_export
 from lakehouse_assets.airflow_export.render import AirflowVersion, render
 from resources.terminal import console
@@ -49,10 +50,9 @@ def airflow(
         warnings.simplefilter("ignore")  # Dagster's, about features in beta
         from lakehouse_assets.definitions import defs  # imports all of Dagster
 
-        export = read_export(defs, group_by=group_by, select=select)
+        export = read_export(defs, group_by=group_by, select=select, limits=pool_limits())
     if strict and export.refusals:
-        named = "\n".join(f"  {each.kind} {each.name}: {each.reason}" for each in export.refusals)
-        raise AirflowExportError(f"{len(export.refusals)} things have no equivalent in Airflow:\n{named}")
+        raise AirflowExportError(_refused(export))
     files = render(export, version, EXAMPLE_URL)
     if check is not None:
         if found := difference(files, check):
@@ -68,3 +68,13 @@ def airflow(
     err.print(f"{len(export.dags)} DAGs in {out}; {len(export.refusals)} refusals: see {out}/REPORT.md")
     for name in removed:
         err.print(f"removed {name}: its schedule is gone")
+
+
+def _refused(export: Export) -> str:
+    named = "\n".join(f"  {each.kind} {each.name}: {each.reason}" for each in export.refusals)
+    if export.mappable:
+        selection = " or ".join(f'key:"{asset}"' for asset in export.mappable)
+        fix = f"what has one: --select '{selection}'"
+    else:
+        fix = "each asset is among them: without --strict the report lists them, with what comes nearest"
+    return f"{len(export.refusals)} things have no equivalent in Airflow:\n{named}\n{fix}"

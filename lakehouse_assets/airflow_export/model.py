@@ -111,18 +111,23 @@ class Dag:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is not exported: why, and what comes nearest."""
+    """What is not exported: why, what comes nearest, and the assets that it is about."""
 
     kind: str
     name: str
     reason: str
     nearest: str
+    assets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """All that an export says; equal asset graphs give equal exports."""
+    """All that an export says; equal asset graphs give equal exports.
+
+    ``pools`` have their limits, ``None`` is none. Of the assets ``mappable`` nothing is refused.
+    """
 
     dags: tuple[Dag, ...]
     refusals: tuple[Refusal, ...]
-    pools: tuple[str, ...] = field(default=())
+    pools: Mapping[str, int | None] = field(default_factory=dict)
+    mappable: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """From the definitions to what is exported. Opens no connection."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from lakehouse_assets.airflow_export.model import (
     Refusal,
     RunTask,
 )
-from lakehouse_assets.airflow_export.refusals import graph_refusals
+from lakehouse_assets.airflow_export.pools import PoolLimits
+from lakehouse_assets.airflow_export.refusals import asset_names, exported_assets, graph_refusals
 from lakehouse_assets.airflow_export.tasks import JobView, job_tasks
 from lakehouse_assets.airflow_export.ticks import NoRuleError, TickRule, tick_rule
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 UNPARTITIONED_START = datetime(2000, 1, 1, tzinfo=UTC)
 """First data interval of a DAG without partitions: long ago, so that none is refused."""
+NO_LIMITS = PoolLimits()
 NO_CONFIG = TickRule(days=None, run_config={}, run_config_at={})
 
 
@@ -41,7 +43,11 @@ class _Source:
 
 
 def read_export(
-    definitions: dg.Definitions, *, group_by: GroupBy = GroupBy.ASSET, select: str | None = None
+    definitions: dg.Definitions,
+    *,
+    group_by: GroupBy = GroupBy.ASSET,
+    select: str | None = None,
+    limits: PoolLimits = NO_LIMITS,
 ) -> Export:
     """What Airflow can be given of the definitions, and what it cannot.
 
@@ -49,6 +55,7 @@ def read_export(
         definitions: the code location.
         group_by: what one task is.
         select: assets as Dagster's selection syntax has it, ``key:"gold/*"``; all without it.
+        limits: of the concurrency pools.
 
     Raises:
         AirflowExportError: the selection matches nothing, or layers depend on each other in a circle.
@@ -59,8 +66,11 @@ def read_export(
     dags: list[Dag] = []
     refusals: list[Refusal] = []
     for source in _sources(repository):
+        view = JobView.of(source.job, graph, chosen)
+        if not view.assets and not view.checks:
+            continue
         try:
-            dag = _dag(source, repository, graph, chosen, group_by)
+            dags.append(_dag(source, repository, view, group_by))
         except NoRuleError as error:
             refusals.append(
                 Refusal(
@@ -68,15 +78,31 @@ def read_export(
                     source.name,
                     str(error),
                     "keep it in Dagster, or write a DAG that calls the job with lakehouse_dagster.DagsterRun",
+                    asset_names(view.assets),
                 )
             )
-            continue
-        if dag is not None:
-            dags.append(dag)
     refusals += graph_refusals(repository, graph, chosen, dags)
     pools = {task.pool for dag in dags for task in dag.tasks if isinstance(task, RunTask) and task.pool}
     order = sorted(refusals, key=lambda refusal: (refusal.kind, refusal.name))
-    return Export(tuple(sorted(dags, key=lambda dag: dag.dag_id)), tuple(order), tuple(sorted(pools)))
+    return Export(
+        tuple(sorted(dags, key=lambda dag: dag.dag_id)),
+        tuple(order),
+        {pool: limits.of(pool) for pool in sorted(pools)},
+        _mappable(repository, graph, chosen, dags, refusals),
+    )
+
+
+def _mappable(
+    repository: "RepositoryDefinition",
+    graph: "AssetGraph",
+    chosen: Set[dg.AssetKey],
+    dags: Sequence[Dag],
+    refusals: Sequence[Refusal],
+) -> tuple[str, ...]:
+    refused = {asset for refusal in refusals for asset in refusal.assets}
+    return asset_names(
+        key for key in exported_assets(repository, graph, chosen, dags) if key.to_user_string() not in refused
+    )
 
 
 def _chosen(graph: "AssetGraph", select: str | None) -> Set[dg.AssetKey]:
@@ -100,14 +126,8 @@ def _sources(repository: "RepositoryDefinition") -> Iterator[_Source]:
             yield _Source(job, None)
 
 
-def _dag(
-    source: _Source,
-    repository: "RepositoryDefinition",
-    graph: "AssetGraph",
-    chosen: Set[dg.AssetKey],
-    group_by: GroupBy,
-) -> Dag | None:
-    """The DAG of a schedule or job; ``None`` where none of its assets is chosen."""
+def _dag(source: _Source, repository: "RepositoryDefinition", view: JobView, group_by: GroupBy) -> Dag:
+    """The DAG of a schedule or job."""
     schedule, job = source.schedule, source.job
     start = _start(job)
     if schedule is not None:
@@ -116,10 +136,6 @@ def _dag(
         rule = NO_CONFIG
     else:
         raise NoRuleError("no schedule says which partition it is to compute")
-    view = JobView.of(job, graph, chosen)
-    tasks = job_tasks(view, rule, group_by)
-    if not tasks:
-        return None
     return Dag(
         dag_id=source.name,
         job=job.name,
@@ -128,7 +144,7 @@ def _dag(
         timezone=(schedule and schedule.execution_timezone) or "UTC",
         start=start,
         tags=_tags(view),
-        tasks=tasks,
+        tasks=job_tasks(view, rule, group_by),
     )
 
 

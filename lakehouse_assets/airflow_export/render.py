@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse_assets.airflow_export.model import Dag, DaysBack, Export, GateTask, RunTask, Task, WaitTask
-from lakehouse_assets.airflow_export.report import REPORT, report
+from lakehouse_assets.airflow_export.report import MODULES, REPORT, report
 from lakehouse_assets.airflow_export.source import INDENT, WIDTH, Call, Doc, Inline, source
 
 MARK = "Written by `./lakehouse export airflow`: export again rather than edit."
 """In each file that an export owns, so that the next one may remove it."""
 RUNTIME = Path(__file__).parent / "runtime"
-OPERATORS, GRAPHQL = "lakehouse_dagster.py", "lakehouse_graphql.py"
+UNLIMITED = -1
+"""Slots of an Airflow pool without a limit."""
 CONNECTION = "lakehouse_dagster"
 
 
@@ -53,10 +54,9 @@ MOVED_SINCE_2 = {
 def render(export: Export, version: AirflowVersion, dagster_url: str) -> dict[str, str]:
     """All files of an export: equal arguments give equal text."""
     files = {f"{dag.dag_id}.py": dag_file(dag, version) for dag in export.dags}
-    files[OPERATORS] = _runtime(OPERATORS, version)
-    files[GRAPHQL] = _runtime(GRAPHQL, version)
+    files |= {name: _runtime(name, version) for name in MODULES}
     # they hold no DAG: without this Airflow looks into them each time
-    files[".airflowignore"] = "lakehouse_dagster*\nlakehouse_graphql*\n"
+    files[".airflowignore"] = "".join(f"{Path(name).stem}*\n" for name in MODULES)
     files["connections.example.json"] = _json(
         {
             CONNECTION: {
@@ -70,12 +70,12 @@ def render(export: Export, version: AirflowVersion, dagster_url: str) -> dict[st
     files["pools.json"] = _json(
         {
             pool: {
-                "slots": 1,
-                "description": f"Runs that write {pool}",
-                # a run that is waited for in the triggerer still writes
+                "slots": UNLIMITED if limit is None else limit,
+                "description": f"Dagster's pool {pool}",
+                # a run that is waited for in the triggerer still needs it
                 "include_deferred": True,
             }
-            for pool in export.pools
+            for pool, limit in export.pools.items()
         }
     )
     files[REPORT] = report(export, LIMITS.get(version, ()))

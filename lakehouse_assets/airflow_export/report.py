@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from lakehouse_assets.airflow_export.model import Export, Refusal
 
 REPORT = "REPORT.md"
+MODULES = ("lakehouse_dagster.py", "lakehouse_graphql.py", "lakehouse_triggers.py")
+"""What the DAGs import, and Airflow's triggerer."""
 
 
 def report(export: Export, limits: Sequence[str]) -> str:
@@ -18,12 +20,15 @@ def _lines(export: Export, limits: Sequence[str]) -> Iterator[str]:
     yield ""
     yield "Written by `./lakehouse export airflow`. The DAGs call a running Dagster; they compute nothing."
     yield ""
-    yield "1. Copy these files into Airflow's DAGs folder, not below it: the DAGs import the two modules."
+    yield f"1. Copy {', '.join(f'`{name}`' for name in MODULES)} into Airflow's plugins"
+    yield "   folder (its triggerer imports nothing from the DAGs folder), the other Python files and"
+    yield "   `.airflowignore` into its DAGs folder; restart the triggerer."
     yield "2. `airflow connections import connections.example.json`, with host and token (password) set."
     yield "3. `airflow pools import pools.json`"
     yield "4. Stop in Dagster the schedules that have a DAG here; leave its sensors on. Then unpause the DAGs."
     yield "5. For past days, `airflow backfill create` with a DAG that runs once a day: one that runs hourly would"
-    yield "   compute every day again for each of its hours."
+    yield "   compute every day again for each of its hours. `--max-active-runs 1` where a partition mapping is"
+    yield "   listed below: the DAG's own limit does not hold for backfills."
     yield ""
     yield "| DAG | Dagster job | cron | timezone | tasks |"
     yield "| --- | --- | --- | --- | --- |"

@@ -4,76 +4,36 @@ Needs Airflow and its HTTP provider. The connection ``lakehouse_dagster`` (type 
 webserver is; a token is its password and is sent as a bearer token, a login and password as basic auth.
 """
 
-import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
-from lakehouse_graphql import (
-    ENDED,
-    Check,
-    Dagster,
-    DagsterError,
-    Days,
-    UnreachableError,
+from lakehouse_graphql import Attempt, Check, Dagster, Days, UnreachableError
+from lakehouse_triggers import (
+    CONNECTION,
+    POLL_S,
+    TIMED_OUT,
+    RunEnds,
+    WatermarkPasses,
+    connect,
 )
 
-CONNECTION = "lakehouse_dagster"
-REQUEST_TIMEOUT_S = 300
-"""A run over many partitions takes Dagster minutes to accept on a small machine."""
 RESTART_PATIENCE_S = 600
 """How long a task waits for a webserver that does not answer, before it has a run to wait for."""
-POLL_S = 5.0
-TIMED_OUT = "TIMED_OUT"
-GATEWAY_ERRORS = frozenset({502, 503, 504})
 Answer = TypeVar("Answer")
-
-
-def connect(connection: str) -> Dagster:
-    """Requests to the Dagster of an Airflow connection; reads the connection, asks nothing yet."""
-    # they take longer to import than all DAGs take to parse
-    import requests
-    from airflow.providers.http.hooks.http import HttpHook
-
-    hook = HttpHook(method="POST", http_conn_id=connection)
-    session = hook.get_conn()
-    found = hook.get_connection(connection)
-    if found.password and not found.login:
-        session.headers["Authorization"] = f"Bearer {found.password}"
-
-    def post(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            response = session.post(
-                f"{hook.base_url}/graphql", json=body, timeout=REQUEST_TIMEOUT_S
-            )
-        except (requests.ConnectionError, requests.Timeout) as error:
-            # the error's text names the address only; headers are never part of it
-            raise UnreachableError(
-                f"Dagster does not answer at {hook.base_url}: {error}"
-            ) from None
-        if response.status_code in GATEWAY_ERRORS:
-            raise UnreachableError(f"{hook.base_url} answers {response.status_code}")
-        if not response.ok:
-            raise DagsterError(
-                f"{hook.base_url} answers {response.status_code} {response.reason}"
-            )
-        answer: Mapping[str, Any] = response.json()
-        return answer
-
-    return Dagster(post, str(hook.base_url))
+log = logging.getLogger("airflow.task")
 
 
 class DagsterRun(BaseOperator):
     """Runs assets or checks of a Dagster job and waits for them without a worker.
 
-    A try that has a run already waits for that one, and so does one that finds an earlier try's run going on:
-    the same work is never started twice. If a check of ``gated_by`` fails, the task that shows the check fails
+    A try that has a run already waits for that one, and so does one that finds an earlier try's run going on, or
+    succeeded and not cleared since: the same work is never started twice. If a check of ``gated_by`` fails, the task that shows the check fails
     instead of this one. The task's value is the id of the run.
 
     Args:
@@ -118,10 +78,9 @@ class DagsterRun(BaseOperator):
 
     def execute(self, context: Mapping[str, Any]) -> str:
         """Find or start the run, then wait in the triggerer."""
-        tick = tick_of(context)
-        task, attempt = _identity(context), int(context["ti"].try_number)
+        tick, attempt = tick_of(context), attempt_of(context)
         dagster = connect(self.connection)
-        run_id: str = self._patiently(lambda: self._run(dagster, task, attempt, tick))
+        run_id: str = self._patiently(lambda: self._run(dagster, attempt, tick))
         self._run_id = run_id
         self.log.info("Dagster run: %s", dagster.link(run_id))
         self.defer(
@@ -153,6 +112,11 @@ class DagsterRun(BaseOperator):
                 "A check failed; the task that shows it fails: %s", dagster.link(run_id)
             )
             return run_id
+        if progress.status == "CANCELED" and not self._patiently(
+            lambda: dagster.has_run(attempt_of(context))
+        ):
+            # it was cancelled because the earlier try was killed that it belongs to
+            return self.execute(context)
         raise AirflowException(
             f"run ended as {progress.status}: {progress.error}; {dagster.link(run_id)}"
         )
@@ -162,14 +126,13 @@ class DagsterRun(BaseOperator):
         if self._run_id is not None:
             connect(self.connection).cancel(self._run_id)
 
-    def _run(self, dagster: Dagster, task: str, attempt: int, tick: datetime) -> str:
-        known: str | None = dagster.run_of(task, attempt)
+    def _run(self, dagster: Dagster, attempt: Attempt, tick: datetime) -> str:
+        known: str | None = dagster.run_of(attempt)
         if known is not None:
             self.log.info("This task has a run already")
             return known
         started: str = dagster.launch(
             self.job,
-            task=task,
             attempt=attempt,
             assets=self.assets,
             checks=self.checks,
@@ -275,99 +238,6 @@ class StreamReaches(BaseOperator):
         self.log.info("%s reaches to %s", self.asset, event["reached"])
 
 
-class RunEnds(BaseTrigger):
-    """Fires when a Dagster run has ended, and logs its events until then."""
-
-    def __init__(self, connection: str, run_id: str, deadline: float) -> None:
-        super().__init__()
-        self.connection = connection
-        self.run_id = run_id
-        self.deadline = deadline
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What another triggerer needs to go on; the token is not part of it."""
-        kept = {
-            "connection": self.connection,
-            "run_id": self.run_id,
-            "deadline": self.deadline,
-        }
-        return f"{type(self).__module__}.{type(self).__qualname__}", kept
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until the run has ended; a webserver that does not answer is asked again."""
-        dagster = await sync_to_async(connect)(self.connection)
-        cursor = None
-        while time.time() < self.deadline:
-            try:
-                progress = await asyncio.to_thread(
-                    dagster.progress, self.run_id, cursor
-                )
-            except UnreachableError as error:
-                self.log.warning("%s; asking again", error)
-                await asyncio.sleep(POLL_S)
-                continue
-            except DagsterError as error:
-                self.log.error("%s", error)
-                yield TriggerEvent({"run_id": self.run_id, "status": "UNKNOWN"})
-                return
-            cursor = progress.cursor
-            for line in progress.lines:
-                self.log.info("%s", line)
-            if progress.status in ENDED:
-                yield TriggerEvent({"run_id": self.run_id, "status": progress.status})
-                return
-            await asyncio.sleep(POLL_S)
-        yield TriggerEvent({"run_id": self.run_id, "status": TIMED_OUT})
-
-    async def on_kill(self) -> None:
-        """Cancel the run of a task that a user cleared or marked; Airflow 3.3 and newer call this."""
-        dagster = await sync_to_async(connect)(self.connection)
-        await asyncio.to_thread(dagster.cancel, self.run_id)
-
-
-class WatermarkPasses(BaseTrigger):
-    """Fires when the newest snapshots of an asset have a watermark at or after ``until``."""
-
-    def __init__(
-        self, connection: str, asset: str, until: float, deadline: float
-    ) -> None:
-        super().__init__()
-        self.connection = connection
-        self.asset = asset
-        self.until = until
-        self.deadline = deadline
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What another triggerer needs to go on."""
-        kept = {
-            name: getattr(self, name)
-            for name in ("connection", "asset", "until", "deadline")
-        }
-        return f"{type(self).__module__}.{type(self).__qualname__}", kept
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until it has passed, or the deadline has."""
-        dagster = await sync_to_async(connect)(self.connection)
-        until = datetime.fromtimestamp(self.until).astimezone()
-        reached = "nothing"
-        while True:
-            try:
-                commit = await asyncio.to_thread(dagster.commit, self.asset)
-                reached = str(commit.watermark or commit.committed_at or "nothing")
-                if commit.passes(until):
-                    yield TriggerEvent({"status": "REACHED", "reached": reached})
-                    return
-                self.log.info(
-                    "%s reaches to %s, waiting for %s", self.asset, reached, until
-                )
-            except UnreachableError as error:
-                self.log.warning("%s; asking again", error)
-            if time.time() >= self.deadline:
-                yield TriggerEvent({"status": TIMED_OUT, "reached": reached})
-                return
-            await asyncio.sleep(POLL_S)
-
-
 def tick_of(context: Mapping[str, Any]) -> datetime:
     """When the DAG run is due: the end of its data interval; for one that has none, when it may start."""
     tick: datetime | None = context.get("data_interval_end")
@@ -385,13 +255,15 @@ def failed_checks(checks: Sequence[Check], of: Sequence[str]) -> list[Check]:
 
 def tell_failure(context: Mapping[str, Any]) -> None:
     """Callback of each task that failed: one line with task, DAG run and reason in the log. Extend it here."""
-    context["ti"].log.error(
-        "%s failed: %s", _identity(context), context.get("exception")
-    )
+    log.error("%s failed: %s", attempt_of(context).task, context.get("exception"))
 
 
-def _identity(context: Mapping[str, Any]) -> str:
-    """DAG, DAG run and task: what a Dagster run is known by."""
+def attempt_of(context: Mapping[str, Any]) -> Attempt:
+    """What a Dagster run is known by: DAG, DAG run and task, its try, and how often the DAG run was cleared."""
     ti = context["ti"]
     mapped = "" if ti.map_index < 0 else f"[{ti.map_index}]"
-    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}"
+    return Attempt(
+        task=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}",
+        number=int(ti.try_number),
+        clears=int(getattr(context["dag_run"], "clear_number", None) or 0),
+    )

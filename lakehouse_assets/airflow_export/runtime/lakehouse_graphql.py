@@ -12,6 +12,8 @@ REPOSITORY = "__repository__"
 TASK_TAG = "airflow/task"
 """Tag of a Dagster run: DAG, DAG run and task that asked for it."""
 TRY_TAG = "airflow/try"
+CLEARS_TAG = "airflow/clears"
+"""Tag of a Dagster run: how often its DAG run had been cleared then; a retry does not count."""
 RANGE_START, RANGE_END = (
     "dagster/asset_partition_range_start",
     "dagster/asset_partition_range_end",
@@ -113,6 +115,15 @@ class Days:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One try of a task of a DAG run that was cleared ``clears`` times."""
+
+    task: str
+    number: int
+    clears: int = 0
+
+
+@dataclass(frozen=True)
 class Check:
     """What one evaluation of an asset check said."""
 
@@ -165,30 +176,37 @@ class Dagster:
         """Page of a run."""
         return f"{self.url}/runs/{run_id}"
 
-    def run_of(self, task: str, attempt: int) -> str | None:
-        """The run that a task has already: that of this try, else one of an earlier try that goes on."""
-        chosen = {"tags": [{"key": TASK_TAG, "value": task}]}
-        answer = self._ask(RUNS, {"filter": chosen, "limit": RUNS_LOOKED_AT})[
-            "runsOrError"
-        ]
-        runs = self._expect(answer, "Runs")["results"]
-        tries = [
-            (run, {tag["key"]: tag["value"] for tag in run["tags"]}.get(TRY_TAG))
-            for run in runs
-        ]
-        for run, of in tries:
-            if of == str(attempt):
-                return str(run["runId"])
-        return next(
-            (str(run["runId"]) for run in runs if run["status"] not in ENDED), None
+    def run_of(self, attempt: Attempt) -> str | None:
+        """The run that a task has already.
+
+        It is that of this try, else one of an earlier try that goes on, or that has done the work while
+        nobody saw it: a retry takes it, a task that was cleared since does not.
+        """
+        runs = self._runs(attempt.task)
+        looked_for = (
+            lambda run: run["tags"].get(TRY_TAG) == str(attempt.number),
+            lambda run: run["status"] not in ENDED,
+            lambda run: (
+                run["status"] == "SUCCESS"
+                and run["tags"].get(CLEARS_TAG) == str(attempt.clears)
+            ),
         )
+        for suits in looked_for:
+            for run in runs:
+                if suits(run):
+                    return str(run["runId"])
+        return None
+
+    def has_run(self, attempt: Attempt) -> bool:
+        """Whether this very try started a run."""
+        numbers = (run["tags"].get(TRY_TAG) for run in self._runs(attempt.task))
+        return str(attempt.number) in numbers
 
     def launch(
         self,
         job: str,
         *,
-        task: str,
-        attempt: int,
+        attempt: Attempt,
         assets: Sequence[str] = (),
         checks: Sequence[str] = (),
         days: tuple[str, str] | None = None,
@@ -198,7 +216,11 @@ class Dagster:
 
         Without ``assets`` and ``checks`` the run is of the whole job.
         """
-        tags = {TASK_TAG: task, TRY_TAG: str(attempt)}
+        tags = {
+            TASK_TAG: attempt.task,
+            TRY_TAG: str(attempt.number),
+            CLEARS_TAG: str(attempt.clears),
+        }
         if days is not None:
             tags |= {RANGE_START: days[0], RANGE_END: days[1]}
         selector: dict[str, Any] = {
@@ -261,6 +283,17 @@ class Dagster:
         events = self._expect(answer, "Asset")["assetMaterializations"]
         entries = [entry for event in events for entry in event["metadataEntries"]]
         return Commit(_newest(entries, "watermark"), _newest(entries, "committed_at"))
+
+    def _runs(self, task: str) -> list[dict[str, Any]]:
+        """Runs of all tries of a task, newest first."""
+        chosen = {"tags": [{"key": TASK_TAG, "value": task}]}
+        answer = self._ask(RUNS, {"filter": chosen, "limit": RUNS_LOOKED_AT})[
+            "runsOrError"
+        ]
+        return [
+            {**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}}
+            for run in self._expect(answer, "Runs")["results"]
+        ]
 
     def _ask(self, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = self._post({"query": query, "variables": variables})

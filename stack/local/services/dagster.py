@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from resources.dagster_client import LOCATION
-from resources.spark import POOL
+from resources.spark import POOL, POOL_LIMIT
 from settings import Settings
 from settings.model import ROOT
 from stack.errors import StackError
@@ -16,9 +16,6 @@ from stack.local.files import write_private
 from stack.local.http_probe import get_json
 from stack.local.local_env import is_free
 from stack.local.service import Service, Stage
-
-SPARK_RUNS = 1
-"""Runs with a Spark session at a time: a local one takes all cores."""
 
 
 def dagster_environment(settings: Settings, java_home: Path) -> dict[str, str]:
@@ -114,7 +111,7 @@ def _create_storage(settings: Settings) -> None:
     if (folder / "history").exists():
         return
     command: list[str | Path] = [settings.toolchain / "main" / "bin" / "dagster", "instance"]
-    command += ["concurrency", "set", POOL, str(SPARK_RUNS)]
+    command += ["concurrency", "set", POOL, str(POOL_LIMIT)]
     created = subprocess.run(
         command,
         env={**os.environ, "DAGSTER_HOME": str(folder), "DAGSTER_DISABLE_TELEMETRY": "yes"},

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +18,10 @@ from typer.testing import CliRunner
 from lakehouse_assets.airflow_export import commands
 from lakehouse_assets.airflow_export.files import difference, write
 from lakehouse_assets.airflow_export.model import AirflowExportError, DaysBack, GroupBy, RunTask, Task
+from lakehouse_assets.airflow_export.pools import PoolLimits, pool_limits
 from lakehouse_assets.airflow_export.read import read_export
 from lakehouse_assets.airflow_export.render import AirflowVersion, dag_file, render
+from lakehouse_assets.airflow_export.report import MODULES
 from lakehouse_assets.airflow_export.runtime import lakehouse_graphql
 from lakehouse_assets.airflow_export.source import Call, Doc, quoted, source
 from lakehouse_assets.definitions import defs
@@ -34,7 +37,7 @@ def files(definition: dg.Definitions, version: AirflowVersion = AirflowVersion.T
     return render(read_export(definition), version, URL)
 
 
-REAL = files(defs)
+REAL = render(read_export(defs, limits=pool_limits()), AirflowVersion.THREE, URL)
 
 
 def test_two_processes_export_the_same_bytes() -> None:
@@ -61,7 +64,8 @@ def test_ruff_finds_nothing_to_say_and_nothing_to_format(
     tmp_path: Path, version: AirflowVersion, group_by: GroupBy
 ) -> None:
     write(render(read_export(defs, group_by=group_by), version, URL), tmp_path)
-    rules = "E4,E7,E9,F,I,UP,B,RUF100" + (",AIR3" if version is AirflowVersion.THREE else "")
+    # AIR3 is about what Airflow 3 has moved or removed
+    rules = "E4,E7,E9,F,I,UP,B,RUF100," + ("AIR" if version is AirflowVersion.THREE else "AIR0")
     assert ruff(tmp_path, "check", "--select", rules) == ""
     assert ruff(tmp_path, "format", "--check") == ""
 
@@ -84,7 +88,7 @@ def ruff(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_files_import_airflow_and_each_other_only(version: AirflowVersion) -> None:
-    allowed = {"airflow", "pendulum", "requests", "asgiref", "lakehouse_dagster", "lakehouse_graphql"}
+    allowed = {"airflow", "pendulum", "requests", "asgiref", *(Path(name).stem for name in MODULES)}
     for name, text in files(defs, version).items():
         if not name.endswith(".py"):
             continue
@@ -202,7 +206,52 @@ def test_strict_refuses_and_writes_nothing(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(commands.app, ["airflow", "--out", str(folder), "--strict"])
     assert isinstance(outcome.exception, AirflowExportError)
     assert "sensor late_data" in str(outcome.exception)
+    assert "each asset is among them" in str(outcome.exception), (
+        "all tables of the platform have a freshness policy"
+    )
     assert not folder.exists()
+
+
+def test_strict_names_a_selection_that_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lakehouse_assets.definitions.defs", definitions())
+    strict = ["airflow", "--out", str(tmp_path / "dags"), "--strict"]
+    refused = str(CliRunner().invoke(commands.app, strict).exception)
+    for named in ("freshness policy bronze/events: ", "sensor watcher: ", "retry policy gold/hourly: "):
+        assert named in refused
+    [selection] = re.findall(r"--select '(.*)'", refused)
+    assert selection == 'key:"gold/city" or key:"report/a" or key:"report/b"'
+    assert CliRunner().invoke(commands.app, [*strict, "--select", selection]).exit_code == 0
+    assert "Nothing." in (tmp_path / "dags" / "REPORT.md").read_text()
+
+
+def test_a_task_has_all_that_airflow_is_to_know_of_its_asset() -> None:
+    text = files(definitions())["nightly.py"]
+    head, _, rest = text.partition("    gold_hourly = ")
+    assert 'schedule=CronDataIntervalTimetable("30 1 * * *", timezone="Europe/Berlin")' in head
+    assert 'start_date=pendulum.datetime(2023, 1, 1, tz="UTC")' in head
+    assert "catchup=False" in head
+    assert 'tags=["dagster", "job:daily", "layer:gold"]' in head
+    assert '"on_failure_callback": tell_failure' in head
+    task, _, gate = rest.partition("    gold_hourly_checks = ")
+    for line in (
+        "run_timeout=timedelta(hours=6),",
+        'pool="gold.hourly",',
+        "retries=3,",
+        "retry_delay=timedelta(seconds=30),",
+        "retry_exponential_backoff=True,",
+        'owner="team:gold",',
+        "- `speed` (double): Mean speed [km/h]",
+    ):
+        assert line in task, line
+    assert 'outlets=[Asset(name="gold.hourly", uri="lakehouse://gold/hourly")]' in gate
+    assert "outlets" not in task
+    assert 'checks=["gold/hourly:contract"]' in gate
+
+
+def test_a_pool_without_a_limit_is_an_infinite_one() -> None:
+    limited = render(read_export(definitions(), limits=PoolLimits(2)), AirflowVersion.THREE, URL)
+    for text, slots in ((limited["pools.json"], 2), (files(definitions())["pools.json"], -1)):
+        assert json.loads(text)["gold.hourly"]["slots"] == slots
 
 
 def test_one_of_out_and_check_is_needed(tmp_path: Path) -> None:

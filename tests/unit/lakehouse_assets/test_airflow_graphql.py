@@ -9,7 +9,13 @@ from dagster_graphql.schema import create_schema
 from graphql import parse, validate
 
 from lakehouse_assets.airflow_export.runtime import lakehouse_graphql as asked
-from lakehouse_assets.airflow_export.runtime.lakehouse_graphql import Commit, Dagster, DagsterError, Days
+from lakehouse_assets.airflow_export.runtime.lakehouse_graphql import (
+    Attempt,
+    Commit,
+    Dagster,
+    DagsterError,
+    Days,
+)
 
 URL = "http://dagster.example"
 SCHEMA = create_schema().graphql_schema
@@ -35,8 +41,14 @@ class Webserver:
         return Dagster(self.post, URL + "/")
 
 
-def run(run_id: str, attempt: int, status: str) -> dict[str, Any]:
-    return {"runId": run_id, "status": status, "tags": [{"key": asked.TRY_TAG, "value": str(attempt)}]}
+def run(run_id: str, attempt: int, status: str, clears: int = 0) -> dict[str, Any]:
+    tags = {asked.TRY_TAG: str(attempt), asked.CLEARS_TAG: str(clears)}
+    listed = [{"key": key, "value": value} for key, value in tags.items()]
+    return {"runId": run_id, "status": status, "tags": listed}
+
+
+def attempt(number: int, clears: int = 0) -> Attempt:
+    return Attempt("dag/run/task", number, clears)
 
 
 def runs(*found: dict[str, Any]) -> Webserver:
@@ -49,24 +61,35 @@ def test_dagster_knows_every_field_that_is_asked_for(query: str) -> None:
 
 
 def test_the_run_of_this_try_is_found_even_if_it_has_ended() -> None:
-    assert runs(run("b", 2, "STARTED"), run("a", 1, "FAILURE")).dagster.run_of("dag/run/task", 1) == "a"
+    assert runs(run("b", 2, "STARTED"), run("a", 1, "FAILURE")).dagster.run_of(attempt(1)) == "a"
 
 
 def test_a_run_of_an_earlier_try_is_joined_while_it_goes_on() -> None:
-    assert runs(run("b", 2, "QUEUED"), run("a", 1, "FAILURE")).dagster.run_of("dag/run/task", 3) == "b"
+    assert runs(run("b", 2, "QUEUED"), run("a", 1, "FAILURE")).dagster.run_of(attempt(3)) == "b"
 
 
-@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCELED"])
-def test_a_run_of_an_earlier_try_that_has_ended_is_not_taken(status: str) -> None:
+@pytest.mark.parametrize("status", ["FAILURE", "CANCELED"])
+def test_a_run_of_an_earlier_try_that_came_to_nothing_is_not_taken(status: str) -> None:
     webserver = runs(run("a", 1, status))
-    assert webserver.dagster.run_of("dag/run/task", 2) is None
+    assert webserver.dagster.run_of(attempt(2)) is None
     [request] = webserver.requests
     assert request["filter"] == {"tags": [{"key": asked.TASK_TAG, "value": "dag/run/task"}]}
 
 
+def test_work_that_an_earlier_try_has_done_is_taken_by_a_retry_and_done_again_once_cleared() -> None:
+    done = run("b", 2, "SUCCESS", clears=1), run("a", 1, "SUCCESS", clears=0)
+    assert runs(*done).dagster.run_of(attempt(3, clears=1)) == "b"
+    assert runs(*done).dagster.run_of(attempt(3, clears=2)) is None
+
+
+@pytest.mark.parametrize(("number", "started"), [(1, True), (2, False)])
+def test_a_try_knows_whether_it_started_a_run(number: int, started: bool) -> None:
+    assert runs(run("a", 1, "CANCELED")).dagster.has_run(attempt(number)) is started
+
+
 def launched(**arguments: Any) -> tuple[dict[str, Any], dict[str, str], Any]:
     webserver = Webserver(launchRun={"__typename": "LaunchRunSuccess", "run": {"runId": "new"}})
-    assert webserver.dagster.launch("daily", task="dag/run/task", attempt=2, **arguments) == "new"
+    assert webserver.dagster.launch("daily", attempt=attempt(2, clears=1), **arguments) == "new"
     [request] = webserver.requests
     params = request["params"]
     tags = {tag["key"]: tag["value"] for tag in params["executionMetadata"]["tags"]}
@@ -80,6 +103,7 @@ def test_assets_are_launched_with_the_key_of_the_try_and_their_days() -> None:
     assert tags == {
         "airflow/task": "dag/run/task",
         "airflow/try": "2",
+        "airflow/clears": "1",
         "dagster/asset_partition_range_start": "2026-01-01",
         "dagster/asset_partition_range_end": "2026-01-07",
     }
@@ -97,7 +121,7 @@ def test_a_whole_job_is_launched_by_its_name() -> None:
     assert selector == {
         "jobName": "daily", "repositoryName": "__repository__", "repositoryLocationName": "lakehouse",
     }  # fmt: skip
-    assert set(tags) == {"airflow/task", "airflow/try"}
+    assert set(tags) == {"airflow/task", "airflow/try", "airflow/clears"}
 
 
 def test_a_refusal_says_why() -> None:
@@ -105,7 +129,7 @@ def test_a_refusal_says_why() -> None:
         launchRun={"__typename": "RunConfigValidationInvalid", "errors": [{"message": "no such field"}]}
     )
     with pytest.raises(DagsterError, match="RunConfigValidationInvalid: no such field"):
-        webserver.dagster.launch("daily", task="t", attempt=1)
+        webserver.dagster.launch("daily", attempt=attempt(1))
 
 
 def page(status: str, cursor: str, *events: dict[str, Any], more: bool = False) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What each thing of Dagster becomes in Airflow, and what is refused."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -29,6 +31,7 @@ from lakehouse_assets.airflow_export.model import (
     RunTask,
     WaitTask,
 )
+from lakehouse_assets.airflow_export.pools import PoolLimits, pool_limits
 from lakehouse_assets.airflow_export.read import read_export
 from lakehouse_assets.airflow_export.runtime.lakehouse_graphql import Days
 from lakehouse_assets.airflow_export.ticks import tick_rule
@@ -91,8 +94,23 @@ def test_retries_pool_owner_and_units_are_those_of_the_asset() -> None:
     assert (task.pool, task.owner) == ("gold.hourly", "team:gold")
     assert "- `speed` (double): Mean speed [km/h]" in task.doc
     assert "check `contract` of gold/hourly, blocking: Rows are as declared" in task.doc
-    assert EXPORT.pools == ("gold.hourly",)
+    assert EXPORT.pools == {"gold.hourly": None}, "without a limit, as in Dagster"
     assert run("nightly", "gold.city").retries is None
+
+
+def test_a_pool_has_the_limit_of_its_own_or_that_of_all() -> None:
+    limits = PoolLimits(4, {"gold.other": 2})
+    assert read_export(definitions(), limits=limits).pools == {"gold.hourly": 4}
+    assert read_export(definitions(), limits=replace(limits, own={"gold.hourly": 2})).pools == {"gold.hourly": 2}
+
+
+def test_the_limits_are_those_of_the_instance_and_the_one_of_spark(tmp_path: Path) -> None:
+    instance = tmp_path / "dagster.yaml"
+    instance.write_text("concurrency: {pools: {default_limit: 3}}")
+    assert [pool_limits(instance).of(pool) for pool in ("spark", "gold.quality_results")] == [1, 3]
+    instance.write_text("telemetry: {enabled: false}")
+    assert pool_limits(instance).of("gold.quality_results") is None
+    assert pool_limits().of("gold.quality_results") == 1
 
 
 def test_a_streaming_table_is_waited_for_as_long_as_its_freshness_allows_and_never_run() -> None:
@@ -255,6 +273,29 @@ def test_a_schedule_without_a_rule_is_refused_with_the_reason() -> None:
     assert reasons["twice"].startswith("it asks for 2 runs")
     assert reasons["many"] == "it has more than one cron line"
     assert not {"erratic", "twice", "many"} & {dag.dag_id for dag in export.dags}
+
+
+def test_a_selection_is_told_of_what_concerns_it_only() -> None:
+    export = read_export(definitions(), select='key:"gold/city" or key:"report/*"')
+    assert export.refusals == ()
+    assert export.mappable == ("gold/city", "report/a", "report/b")
+    started = read_export(definitions(), select="upkeep")
+    assert [(refusal.kind, refusal.name) for refusal in started.refusals] == [("sensor", "watcher")]
+    assert started.mappable == ()
+    assert EXPORT.mappable == export.mappable
+
+
+def test_a_schedule_without_a_rule_is_nothing_to_assets_that_it_does_not_run() -> None:
+    many = dg.ScheduleDefinition(name="many", job=UPKEEP_JOB, cron_schedule=["0 3 * * *", "0 4 * * 1"])
+    export = read_export(definitions(schedules=(many,)), select='key:"gold/city"')
+    assert export.refusals == ()
+
+
+def test_an_automation_sensor_concerns_the_assets_that_it_looks_at() -> None:
+    sensor = dg.AutomationConditionSensorDefinition("follows", target=dg.AssetSelection.assets(["gold", "city"]))
+    more = dg.Definitions.merge(definitions(), dg.Definitions(sensors=[sensor]))
+    assert refused(read_export(more, select='key:"gold/city"'), "sensor") == ["follows"]
+    assert refused(read_export(more, select='key:"report/*"'), "sensor") == []
 
 
 def test_several_pools_in_one_task_are_left_to_dagster() -> None:
