@@ -116,7 +116,7 @@ def _partition_mappings(graph: "AssetGraph", key: dg.AssetKey, exported: Set[dg.
                 f"{key.to_user_string()} from {parent.to_user_string()}",
                 f"it reads partitions {mapping.start_offset} to {mapping.end_offset} days from its own; a task "
                 "waits for tasks of the same DAG run",
-                "max_active_runs=1 keeps the order; a backfill needs --max-active-runs 1 for that",
+                "max_active_runs=1, and the backfill command of this report, keep the order",
                 (key.to_user_string(),),
             )
 

@@ -34,6 +34,14 @@ SDK = {
     },
 }
 """Where Airflow 2 has what Airflow 3 has in ``airflow.sdk``."""
+BACKFILL = {
+    AirflowVersion.TWO: "airflow dags backfill DAG --start-date FIRST --end-date END",
+    # the limit of the DAG does not hold for its backfills, and days may need those before them
+    AirflowVersion.THREE: (
+        "airflow backfill create --dag-id DAG --from-date FIRST --to-date END --max-active-runs 1"
+    ),
+}
+"""Computes past days, oldest first."""
 LIMITS = {
     AirflowVersion.TWO: (
         "**kill**: Airflow 2 does not tell a trigger that its task was killed: the run in Dagster goes on. "
@@ -78,7 +86,7 @@ def render(export: Export, version: AirflowVersion, dagster_url: str) -> dict[st
             for pool, limit in export.pools.items()
         }
     )
-    files[REPORT] = report(export, LIMITS.get(version, ()))
+    files[REPORT] = report(export, BACKFILL[version], LIMITS.get(version, ()))
     return files
 
 

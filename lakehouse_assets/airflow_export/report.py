@@ -10,12 +10,18 @@ MODULES = ("lakehouse_dagster.py", "lakehouse_graphql.py", "lakehouse_triggers.p
 """What the DAGs import, and Airflow's triggerer."""
 
 
-def report(export: Export, limits: Sequence[str]) -> str:
-    """The report as Markdown; ``limits`` is what the version of Airflow cannot do."""
-    return "\n".join(_lines(export, limits)) + "\n"
+def report(export: Export, backfill: str, limits: Sequence[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        export: what is reported on.
+        backfill: command of the version of Airflow that computes past days.
+        limits: what that version cannot do.
+    """
+    return "\n".join(_lines(export, backfill, limits)) + "\n"
 
 
-def _lines(export: Export, limits: Sequence[str]) -> Iterator[str]:
+def _lines(export: Export, backfill: str, limits: Sequence[str]) -> Iterator[str]:
     yield "# Airflow DAGs of the lakehouse"
     yield ""
     yield "Written by `./lakehouse export airflow`. The DAGs call a running Dagster; they compute nothing."
@@ -26,9 +32,9 @@ def _lines(export: Export, limits: Sequence[str]) -> Iterator[str]:
     yield "2. `airflow connections import connections.example.json`, with host and token (password) set."
     yield "3. `airflow pools import pools.json`"
     yield "4. Stop in Dagster the schedules that have a DAG here; leave its sensors on. Then unpause the DAGs."
-    yield "5. For past days, `airflow backfill create` with a DAG that runs once a day: one that runs hourly would"
-    yield "   compute every day again for each of its hours. `--max-active-runs 1` where a partition mapping is"
-    yield "   listed below: the DAG's own limit does not hold for backfills."
+    yield f"5. For past days, `{backfill}`;"
+    yield "   END is the day after the last one. Take a DAG that runs once a day: one that runs hourly would"
+    yield "   compute every day again for each of its hours."
     yield ""
     yield "| DAG | Dagster job | cron | timezone | tasks |"
     yield "| --- | --- | --- | --- | --- |"

@@ -270,6 +270,8 @@ def test_the_report_names_every_refusal() -> None:
 def test_the_report_says_what_airflow_2_cannot_do() -> None:
     assert "**kill**" in files(definitions(), AirflowVersion.TWO)["REPORT.md"]
     assert "**kill**" not in files(definitions())["REPORT.md"]
+    assert "`airflow dags backfill" in files(definitions(), AirflowVersion.TWO)["REPORT.md"]
+    assert "`airflow backfill create" in files(definitions())["REPORT.md"]
 
 
 def test_the_connection_is_an_example_without_a_token() -> None:
