@@ -11,6 +11,7 @@ from api.latest.dependencies import Feed, HotView, NoReadingError, UnknownFamily
 from api.latest.events import HEARTBEAT_S, EventFilter, EventKind, EventStream
 from api.latest.schemas import latest_model, latest_problems, reading_model
 from api.latest.service import latest_entry, latest_of_family
+from api.query_parameters import OnlyKnownParameters
 from api.security import RequiresKey, requires
 from contracts import Family, bronze_events, silver_5m
 from resources.api_keys import Action
@@ -22,7 +23,7 @@ JSON = "application/json"
 
 def latest_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
     """Make the routes for the live values of ``families``; include it after all other routes below ``/v1``."""
-    router = APIRouter(prefix="/v1", tags=["Live values"], dependencies=[RequiresKey])
+    router = APIRouter(prefix="/v1", tags=["Live values"], dependencies=[RequiresKey, OnlyKnownParameters])
     known = {family.name: family for family in families}
     for family in known.values():
         _add_sensor_route(router, family)

@@ -11,11 +11,12 @@ from api.catalog import Reader
 from api.problems import ProblemError, problem_responses
 from api.quality.schemas import QualitySummary
 from api.quality.service import read_quality, read_report
+from api.query_parameters import OnlyKnownParameters
 from api.security import ForbiddenError, RequiresKey, SentKey
 from api.tables.dependencies import ServedTables, VisibleTable, VisibleTables
 from contracts import quality_results
 
-router = APIRouter(prefix="/v1/quality", tags=["Quality"], dependencies=[RequiresKey])
+router = APIRouter(prefix="/v1/quality", tags=["Quality"], dependencies=[RequiresKey, OnlyKnownParameters])
 ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 """The report needs nothing from elsewhere, and runs nothing."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat, TypeAdapter
 from pyiceberg.expressions import (
+    And,
     BooleanExpression,
     EqualTo,
     GreaterThan,
@@ -19,6 +20,7 @@ from pyiceberg.expressions import (
     NotEqualTo,
     NotNull,
     Or,
+    StartsWith,
 )
 
 from contracts import Column, ColumnType, Table
@@ -36,6 +38,9 @@ class Operator(StrEnum):
     GT = "gt"
     GE = "ge"
     IN = "in"
+    BETWEEN = "between"
+    LIKE = "like"
+    """Of text alone."""
     IS_NULL = "is_null"
 
 
@@ -50,8 +55,11 @@ _COMPARISONS: dict[Operator, _Predicate] = {
     Operator.GE: GreaterThanOrEqual,
 }
 _IN: _Predicate = In
+_STARTS_WITH: _Predicate = StartsWith
 _NULL: dict[bool, _Predicate] = {True: IsNull, False: NotNull}
 
+_ESCAPED = re.compile(r"\\([%_\\])")
+_LIKE = re.compile(rf"((?:[^%_\\]|{_ESCAPED.pattern})*)(?P<any>%*)", re.DOTALL)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -112,8 +120,13 @@ def filter_parameters(table: Table) -> dict[str, tuple[Column, Operator]]:
     parameters: dict[str, tuple[Column, Operator]] = {}
     for column in table.columns:
         parameters[column.name] = (column, Operator.EQ)
-        parameters |= {f"{column.name}__{operator}": (column, operator) for operator in Operator}
+        parameters |= {f"{column.name}__{operator}": (column, operator) for operator in operators_of(column)}
     return parameters
+
+
+def operators_of(column: Column) -> list[Operator]:
+    """What a filter on ``column`` may compare with."""
+    return [each for each in Operator if each is not Operator.LIKE or column.type is ColumnType.STRING]
 
 
 def parse_filter(column: Column, operator: Operator, text: str) -> BooleanExpression:
@@ -126,12 +139,39 @@ def parse_filter(column: Column, operator: Operator, text: str) -> BooleanExpres
         return _NULL[bool(parse_value(ColumnType.BOOLEAN, text))](column.name)
     if operator is Operator.IN:
         return _is_one_of(column.name, [parse_value(column.type, item) for item in text.split(",")])
+    if operator is Operator.BETWEEN:
+        return _between(column, text)
+    if operator is Operator.LIKE:
+        return _like(column.name, text)
     return compare(column.name, operator, parse_value(column.type, text))
 
 
 def compare(name: str, operator: Operator, value: Value) -> BooleanExpression:
     """Build the scan filter that compares a column with one value."""
     return _COMPARISONS[operator](name, value)
+
+
+def _between(column: Column, text: str) -> BooleanExpression:
+    """Both ends are inclusive, and nothing lies between a value and a smaller one, as in SQL."""
+    ends = [parse_value(column.type, item) for item in text.split(",")]
+    if len(ends) != 2:
+        raise ValueError(f"{text[:80]!r} is not two values with a comma between them")
+    lowest, highest = ends
+    return And(compare(column.name, Operator.GE, lowest), compare(column.name, Operator.LE, highest))
+
+
+def _like(name: str, pattern: str) -> BooleanExpression:
+    r"""SQL's LIKE, ``\`` being its escape, as far as Iceberg can filter by it: how a text begins, and no more."""
+    match = _LIKE.fullmatch(pattern)
+    if match is None:
+        raise ValueError(
+            f"{pattern[:80]!r} is not the beginning of a text and then %: no other pattern is possible. The "
+            r"characters % _ \ themselves are written \% \_ \\"
+        )
+    beginning = _ESCAPED.sub(r"\1", match[1])
+    if not match["any"]:
+        return compare(name, Operator.EQ, beginning)
+    return _STARTS_WITH(name, beginning) if beginning else _NULL[False](name)
 
 
 def _is_one_of(name: str, values: list[Value]) -> BooleanExpression:

@@ -1,7 +1,5 @@
 """What the query strings of rows and of aggregates have in common; everything wrong is collected, not raised."""
 
-import difflib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from typing import Annotated, TypeVar
@@ -10,9 +8,11 @@ from fastapi import Query
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 
 from api.problems import InvalidParameter
+from api.query_parameters import refuse_repeated, similar
+from api.rows.bounding_box import has_places, parse_bounding_box
 from api.rows.filters import Operator, filter_parameters, parse_filter
 from api.rows.formats import Format
-from contracts import Column, Table
+from contracts import Table
 
 T = TypeVar("T")
 
@@ -25,13 +25,16 @@ AsOfText = Annotated[
 ]
 FormatName = Annotated[Format | None, Query(description="Overrides the header Accept", examples=["json"])]
 
-Filters = Mapping[str, tuple[Column, Operator]]
+Filters = Mapping[str, Callable[[str], BooleanExpression]]
+"""What each parameter that filters makes of its text; a ``ValueError`` says what would fit."""
 
 
 def table_filters(table: Table) -> Filters:
-    """Each parameter that filters ``table``, with ``from`` and ``to`` on its event time."""
+    """Each parameter that filters ``table``: by column, by time with ``from`` and ``to``, and by place."""
     time = table.column(table.event_time)
-    return {**filter_parameters(table), "from": (time, Operator.GE), "to": (time, Operator.LT)}
+    filters = {name: partial(parse_filter, *meaning) for name, meaning in filter_parameters(table).items()}
+    bounds = {"from": partial(parse_filter, time, Operator.GE), "to": partial(parse_filter, time, Operator.LT)}
+    return {**filters, **bounds, **({"bbox": parse_bounding_box} if has_places(table) else {})}
 
 
 def attempt(errors: list[InvalidParameter], parameter: str, read: Callable[[], T], otherwise: T) -> T:
@@ -77,7 +80,7 @@ def read_filters(
     known: Filters, sent: Sequence[tuple[str, str]], shape: Sequence[str], errors: list[InvalidParameter]
 ) -> BooleanExpression:
     """The filter that all parameters but those of ``shape`` make together."""
-    _refuse_repeated([name for name, _ in sent], errors)
+    refuse_repeated([name for name, _ in sent], errors, hint=partial(_several, known))
     everything: BooleanExpression = AlwaysTrue()
     expressions: list[BooleanExpression] = []
     for name, text in sent:
@@ -86,30 +89,21 @@ def read_filters(
         if name not in known:
             errors.append(InvalidParameter(parameter=name[:80], detail=_unknown(name, known, shape)))
             continue
-        column, operator = known[name]
-        expression = attempt(errors, name, partial(parse_filter, column, operator, text), None)
+        expression = attempt(errors, name, partial(known[name], text), None)
         if expression is not None:
             expressions.append(expression)
     return reduce(And, expressions, everything)
 
 
-def _refuse_repeated(names: list[str], errors: list[InvalidParameter]) -> None:
-    for name, times in Counter(names).items():
-        if times > 1:
-            column = name.partition("__")[0]
-            errors.append(
-                InvalidParameter(
-                    parameter=name[:80],
-                    detail=f"given {times} times: for any of several values use {column[:80]}__in=a,b",
-                )
-            )
+def _several(known: Filters, name: str) -> str:
+    several = f"{name.partition('__')[0]}__{Operator.IN}"
+    return f": for any of several values use {several}=a,b" if several in known else ""
 
 
 def _unknown(name: str, known: Filters, shape: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, [*shape, *known], n=3)
-    hint = f"did you mean {', '.join(near)}? " if near else ""
-    columns = ", ".join(dict.fromkeys(column.name for column, _ in known.values()))
+    columns = [each.removesuffix("__eq") for each in known if each.endswith("__eq")]
+    others = [each for each in known if "__" not in each and each not in columns]
     return (
-        f"unknown parameter: {hint}Allowed are {', '.join(shape)}, and a column, alone or with "
-        f"__{', __'.join(Operator)}; columns are {columns}"
+        f"unknown parameter: {similar(name, [*shape, *known])}Allowed are {', '.join([*shape, *others])}, and a "
+        f"column, alone or with __{', __'.join(Operator)}; columns are {', '.join(columns)}"
     )

@@ -6,16 +6,21 @@ from fastapi import APIRouter
 
 from api.catalog import Reader
 from api.problems import problem_responses
+from api.query_parameters import OnlyKnownParameters
 from api.security import RequiresKey
 from api.tables.dependencies import VisibleTable, VisibleTables
 from api.tables.schemas import TableDetail, TableList
 from api.tables.service import describe_table, list_tables
 from api.tables.states import States
 
-router = APIRouter(prefix="/v1/tables", tags=["Tables"], dependencies=[RequiresKey])
+router = APIRouter(prefix="/v1/tables", tags=["Tables"], dependencies=[RequiresKey, OnlyKnownParameters])
 
 
-@router.get("", summary="List the tables", responses=problem_responses(HTTPStatus.UNAUTHORIZED))
+@router.get(
+    "",
+    summary="List the tables",
+    responses=problem_responses(HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
 async def tables_list(tables: VisibleTables, reader: Reader, states: States) -> TableList:
     """Every table that the key is for: columns with units, rows, how far its events reach, what its checks say.
 

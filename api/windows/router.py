@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 from api.catalog import Reader
 from api.latest.dependencies import HotView, UnknownFamilyError
 from api.problems import InvalidParameter, InvalidParametersError, problem_responses
+from api.query_parameters import OnlyKnownParameters
 from api.rows.filters import parse_value
 from api.rows.query_string import optional
 from api.security import RequiresKey, requires
@@ -25,7 +26,7 @@ DEFAULT_SPAN = timedelta(hours=1)
 
 def windows_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
     """Make the routes for the windows of ``families``; include it after all other routes below ``/v1``."""
-    router = APIRouter(prefix="/v1", tags=["Windows"], dependencies=[RequiresKey])
+    router = APIRouter(prefix="/v1", tags=["Windows"], dependencies=[RequiresKey, OnlyKnownParameters])
     known = {family.name: family for family in families}
     for family in known.values():
         _add_route(router, family, max_rows)

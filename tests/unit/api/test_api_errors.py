@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import ServiceUnavailableError
@@ -44,11 +45,12 @@ TYPED_PARAMETERS = [
     "format",
     "from",
     "to",
+    "bbox",
     *(
         f"{column.name}{operator}"
         for column in TABLE.columns
         if column.type != "string"
-        for operator in ("", "__ne", "__lt", "__in", "__is_null")
+        for operator in ("", "__ne", "__lt", "__in", "__between", "__is_null")
     ),
     "zone__is_null",
     "no_such_parameter",
@@ -129,6 +131,21 @@ def test_all_wrong_parameters_are_told_at_once(client: TestClient) -> None:
         ("avg_speed_kmh=inf", "not a number"),
         ("vehicle_count__in=1,,2", "whole number"),
         ("zone__is_null=maybe", "true or false"),
+        ("avg_speed_kmh__between=1", "two values"),
+        ("avg_speed_kmh__between=1,2,3", "two values"),
+        ("vehicle_count__between=1,two", "whole number"),
+        ("zone__like=%25tre", "no other pattern"),
+        ("zone__like=c_ntre", r"\%"),
+        ("zone__like=a\\\\\\", r"\\"),
+        ("event_time__like=2026%25", "event_time__le"),
+        ("bbox=13.3,52.4,13.5", "west,south,east,north"),
+        ("bbox=13.3,52.4,13.5,52.6,0", "west,south,east,north"),
+        ("bbox=13.3,52.6,13.5,52.4", "south 52.6 and north 52.4"),
+        ("bbox=13.3,52.4,13.5,90.1", "latitudes"),
+        ("bbox=13.3,-91,13.5,52.6", "latitudes"),
+        ("bbox=180.1,52.4,13.5,52.6", "-180 to 180"),
+        ("bbox=13.3,52.4,-180.1,52.6", "-180 to 180"),
+        ("bbox=nan,52.4,13.5,52.6", "west,south,east,north"),
         ("from=2026-03-01", "2026-03-01T08:00:00Z"),
         ("from=2026-03-01T08:00:00", "2026-03-01T08:00:00Z"),
         ("from=1772352000", "2026-03-01T08:00:00Z"),
@@ -139,6 +156,48 @@ def test_all_wrong_parameters_are_told_at_once(client: TestClient) -> None:
 )
 def test_the_answer_says_what_is_allowed(client: TestClient, query: str, expected: str) -> None:
     assert expected in problem(client.get(f"{ROWS}?{query}"), 422)["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/tables",
+        f"/v1/tables/{TABLE.identifier}",
+        "/v1/quality",
+        "/v1/quality/report",
+        f"/v1/quality/{TABLE.identifier}",
+        "/v1/traffic/latest",
+        "/v1/traffic/sensors/traffic-1/latest",
+        "/v1/traffic/stream",
+        "/v1/traffic/windows",
+        ROWS,
+        f"/v1/tables/{TABLE.identifier}/aggregate",
+    ],
+)
+def test_no_route_takes_parameters_that_it_does_not_know(client: TestClient, app: FastAPI, path: str) -> None:
+    document = problem(client.get(f"{path}?zonee=a&zone_id=b"), 422)
+    assert {error["parameter"] for error in document["errors"]} == {"zonee", "zone_id"}
+    template = path.replace("traffic-1", "{sensor_id}")
+    if template not in app.openapi()["paths"]:
+        template = path.replace(TABLE.identifier, "{identifier}")
+    described = app.openapi()["paths"][template]["get"]
+    assert "422" in described["responses"]
+    for parameter in described.get("parameters", []):
+        if parameter["in"] == "query" and parameter["name"] != "filters":
+            name = parameter["name"]
+            value = "json" if name == "format" else "1"
+            document = problem(client.get(f"{path}?{name}={value}&{name}={value}"), 422)
+            assert f"{name}: given 2 times" in document["detail"]
+
+
+def test_without_a_key_no_parameter_is_told(app: FastAPI) -> None:
+    with TestClient(app) as client:
+        problem(client.get("/v1/traffic/windows?zonee=a"), 401)
+
+
+@pytest.mark.parametrize("path", ["trafic/latest", "trafic/windows", "trafic/stream", "tables/a.b/rows"])
+def test_what_is_not_there_is_404_whatever_is_sent(client: TestClient, path: str) -> None:
+    problem(client.get(f"/v1/{path}?zonee=a"), 404)
 
 
 @pytest.mark.parametrize("suffix", ["", "/rows", "/aggregate"])

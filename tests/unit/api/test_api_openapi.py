@@ -135,13 +135,13 @@ def test_every_documented_operator_form_is_accepted(document: dict[str, Any], cl
     path = f"/v1/tables/{table.identifier}/rows"
     parameters = {parameter["name"]: parameter for parameter in document["paths"][path]["get"]["parameters"]}
     forms = parameters["filters"]["schema"]["properties"]
-    assert len(forms) == 8 * len(table.columns)
-    sent = {
-        form: "true"
-        if form.endswith("__is_null")
-        else parameters[form.rpartition("__")[0]]["schema"]["examples"][0]
-        for form in forms
-    }
+    texts = sum(column.type == "string" for column in table.columns)
+    assert len(forms) == 9 * len(table.columns) + texts
+    sent = {}
+    for form in forms:
+        column, _, operator = form.rpartition("__")
+        example = parameters[column]["schema"]["examples"][0]
+        sent[form] = {"is_null": "true", "between": f"{example},{example}"}.get(operator, example)
     assert client.get(path, params=sent).status_code == 200
 
 

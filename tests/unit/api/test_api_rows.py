@@ -56,9 +56,40 @@ class Condition:
 
 
 @st.composite
+def boxes(draw: st.DrawFn) -> Condition:
+    west, east = draw(st.tuples(*[st.sampled_from([-180.0, -0.0, 0.0, 13.4, 13.5, 170.25, 180.0])] * 2))
+    south, north = sorted(draw(st.tuples(*[st.sampled_from([-90.0, -0.0, 0.0, 1e-9, 52.5, 90.0])] * 2)))
+    meridians = "longitude >= ? OR longitude <= ?" if west > east else "longitude BETWEEN ? AND ?"
+    sql = f"(({meridians}) AND latitude BETWEEN ? AND ?)"
+    return Condition("bbox", f"{west},{south},{east},{north}", sql, [west, east, south, north])
+
+
+@st.composite
+def patterns(draw: st.DrawFn) -> Condition:
+    column = draw(st.sampled_from(["sensor_id", "zone", "event_id"]))
+    found = [
+        "",
+        "traffic",
+        "traffic-000",
+        "traffic-0003",
+        "c",
+        "n",
+        "Ü",
+        "Über, 'quoted' \" ",
+        "event-1",
+        "event-41",
+    ]
+    beginning = draw(st.sampled_from([*found, "%", "_raffic", "\\", "c_ntre"]))
+    written = beginning.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    pattern = written + draw(st.sampled_from(["", "%", "%%"]))
+    return Condition(f"{column}__like", pattern, f"{column} LIKE ? ESCAPE '\\'", [pattern])
+
+
+@st.composite
 def conditions(draw: st.DrawFn) -> Condition:
     column = draw(st.sampled_from(sorted(VALUES)))
-    operator = draw(st.sampled_from([*SQL_OPERATORS, "in", "is_null", "", "from", "to"]))
+    special = ["in", "between", "is_null", "", "from", "to", "bbox", "like"]
+    operator = draw(st.sampled_from([*SQL_OPERATORS, *special]))
     if operator == "is_null":
         wanted = draw(st.booleans())
         return Condition(
@@ -67,10 +98,14 @@ def conditions(draw: st.DrawFn) -> Condition:
     if operator in {"from", "to"}:
         time = draw(VALUES["event_time"])
         return Condition(operator, text(time), f"event_time {'>=' if operator == 'from' else '<'} ?", [time])
+    if operator in {"bbox", "like"}:
+        return draw(boxes() if operator == "bbox" else patterns())
+    listed = VALUES[column].filter(lambda value: "," not in text(value))
+    if operator == "between":
+        values = draw(st.lists(listed, min_size=2, max_size=2))
+        return Condition(f"{column}__between", ",".join(map(text, values)), f"{column} BETWEEN ? AND ?", values)
     if operator == "in":
-        values = draw(
-            st.lists(VALUES[column].filter(lambda value: "," not in text(value)), min_size=1, max_size=3)
-        )
+        values = draw(st.lists(listed, min_size=1, max_size=3))
         marks = ", ".join("?" for _ in values)
         return Condition(f"{column}__in", ",".join(map(text, values)), f"{column} IN ({marks})", values)
     value = draw(VALUES[column])
