@@ -28,6 +28,15 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 APPENDS, ROWS_PER_APPEND = 7, 60
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """Answers wait for what else is known of a table: on a busy machine they would go without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("states.FIRST_PATIENCE_S", "states.PATIENCE_S", "metrics.PATIENCE_S"):
+            patch.setattr(f"api.tables.{name}", 60.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     unused = "not-used-by-these-tests"
