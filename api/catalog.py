@@ -2,7 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Semaphore
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, fail_after, to_thread
@@ -55,6 +57,15 @@ class CatalogUnavailableError(UnavailableError):
         super().__init__(f"the catalog or the object store does not answer: try again in {RETRY_AFTER_S} s")
 
 
+class TooManyStreamsError(UnavailableError):
+    """As many answers are being streamed as memory is kept for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"too many answers with limit=all are on their way: try again in {RETRY_AFTER_S} s, or page by cursor"
+        )
+
+
 class CatalogReader:
     """Loads tables and runs blocking reads of them; belongs to one event loop."""
 
@@ -64,6 +75,7 @@ class CatalogReader:
         self._reads = CapacityLimiter(settings.api_read_threads)
         # apart, so that a health check does not queue behind long reads
         self._loads = CapacityLimiter(settings.api_read_threads)
+        self._streams = Semaphore(settings.api_max_streams)
         self._catalog = Shared(lambda: self._ask(open_catalog, settings), keep_s=math.inf)
         self._tables = {table.identifier: self._shared_table(table.identifier) for table in tables}
 
@@ -87,6 +99,20 @@ class CatalogReader:
         except STORAGE_ERRORS as error:
             logger.warning("a read failed: %s", error)
             raise CatalogUnavailableError from error
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Hold one of the places for answers that are streamed.
+
+        Raises:
+            TooManyStreamsError: there is none.
+        """
+        if not self._streams.acquire(blocking=False):
+            raise TooManyStreamsError
+        try:
+            yield
+        finally:
+            self._streams.release()
 
     def _shared_table(self, identifier: str) -> Shared[IcebergTable]:
         async def load() -> IcebergTable:

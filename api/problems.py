@@ -173,7 +173,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object
             "limit: Input should be greater than or equal to 1",
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: (
-            "The catalog or the object store does not answer, or a table is not there yet. "
+            "The catalog or the object store does not answer, a table is not there yet, or too much is streamed. "
             "`Retry-After` says in how many seconds to try again.",
             f"the catalog or the object store does not answer: try again in {RETRY_AFTER_S} s",
         ),

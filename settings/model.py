@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Of the first worker; each further one serves its own metrics on the next port."""
     api_max_rows: int = Field(default=10_000, ge=1)
     api_read_threads: int = Field(default=4, ge=1)
+    api_max_streams: int = Field(default=4, ge=1)
+    """Answers with all rows that one process sends at once; each takes some ten megabytes of memory."""
 
     java_home: Path | None = None
     spark_master: str = "local[2]"

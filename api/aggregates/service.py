@@ -13,7 +13,7 @@ from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.answers import Page
 from api.rows.formats import Format
 from api.rows.service import contract_schema, envelope, file_groups
-from api.rows.writers import WRITERS, json_bytes
+from api.rows.writers import json_bytes, written
 from api.tables.states import TableState
 from resources.arrow_times import without_zones
 
@@ -53,7 +53,7 @@ def read_aggregates(
     has_more = groups.num_rows > query.limit
     returned = groups.slice(0, query.limit)
     if query.format is not Format.JSON:
-        return Page(WRITERS[query.format](returned), has_more)
+        return Page(written(query.format, returned), has_more)
     return Page(json_bytes(envelope(query.table, snapshot, state, returned, has_more=has_more)), has_more)
 
 

@@ -1,7 +1,7 @@
 """Answers read from one snapshot: headers that say which, and 304 where the client has the answer already."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, TypeVar
@@ -15,6 +15,7 @@ from api.problems import problem_responses
 from api.rows.filters import parse_instant
 from api.rows.formats import MEDIA_TYPES, Format
 from api.rows.pins import AsOf, snapshot_of
+from api.rows.streaming import StreamedAnswer
 from api.tables.states import TableState, TableStates, utc_now
 from contracts import Table
 
@@ -65,9 +66,12 @@ class Query(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of one snapshot, in the format that was asked for; without ``next_cursor`` there is no further page."""
+    """Rows of one snapshot, in the format that was asked for; without ``next_cursor`` there is no further page.
 
-    body: bytes
+    A body in pieces is read while it is sent.
+    """
+
+    body: bytes | Generator[bytes, None, None]
     has_more: bool
     next_cursor: str | None = None
 
@@ -103,6 +107,8 @@ async def answer(
     headers["Lakehouse-Has-More"] = str(page.has_more).lower()
     if page.next_cursor is not None:
         headers["Lakehouse-Next-Cursor"] = page.next_cursor
+    if not isinstance(page.body, bytes):
+        return StreamedAnswer(reader, page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
     return Response(page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Query, Request
+from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 from pyiceberg.expressions import BooleanExpression
 
 from api.problems import InvalidParameter, InvalidParametersError
@@ -25,6 +26,8 @@ from api.rows.query_string import (
 from contracts import Table
 
 DEFAULT_LIMIT = 100
+ALL_ROWS = -1
+"""Stands for ``limit=all``."""
 
 SHAPE_PARAMETERS = ("columns", "order", "limit", "as_of", "cursor", "format")
 """Parameters that filter nothing; a column of such a name is filtered as ``name__eq``."""
@@ -52,6 +55,8 @@ class RowQuery:
     format: Format
     sent: tuple[tuple[str, str], ...]
     """The query string as it came, sorted."""
+    everything: bool = False
+    """Whether all rows are wanted, whatever ``limit`` says."""
 
     @property
     def pinned_to(self) -> int | None:
@@ -91,9 +96,14 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
                 examples=[f"-{table.event_time}"],
             ),
         ] = None,
-        limit: Annotated[int, Query(ge=1, le=max_rows, description="Most rows to return")] = min(
-            DEFAULT_LIMIT, max_rows
-        ),
+        limit: Annotated[
+            int,
+            *_or_all(max_rows),
+            Query(
+                description="Most rows to return, or `all`: every row, in no particular order, streamed as it is "
+                "read. That is for the formats that have rows alone, not for JSON"
+            ),
+        ] = min(DEFAULT_LIMIT, max_rows),
         as_of: AsOfText = None,
         cursor: Annotated[
             str | None,
@@ -108,6 +118,10 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
         sent = sorted(request.query_params.multi_items())
         row_filter = read_filters(filters, sent, SHAPE_PARAMETERS, errors)
         total_order = attempt(errors, "order", lambda: _total_order(table, order), NO_ORDER)
+        written = accepted_format(request.headers.get("Accept")) if format is None else format
+        everything = limit == ALL_ROWS
+        if everything:
+            attempt(errors, "limit", lambda: _check_streamed(written, total_order), None)
         query = RowQuery(
             table=table,
             columns=attempt(errors, "columns", lambda: _columns(table, columns), ()),
@@ -116,7 +130,8 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
             row_filter=row_filter,
             as_of=optional(errors, "as_of", as_of, parse_as_of),
             cursor=attempt(errors, "cursor", lambda: _cursor(table, total_order, cursor, sent), None),
-            format=accepted_format(request.headers.get("Accept")) if format is None else format,
+            format=written,
+            everything=everything,
             sent=tuple(sent),
         )
         if errors:
@@ -124,6 +139,28 @@ def row_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, An
         return query
 
     return read_query
+
+
+def _or_all(max_rows: int) -> tuple[Any, ...]:
+    """What makes of a number of rows one that may also be ``all``; that is read as ``ALL_ROWS``."""
+
+    def read(text: object, number: ValidatorFunctionWrapHandler) -> int:
+        return ALL_ROWS if text == "all" else number(text)
+
+    numbers = {"type": "integer", "minimum": 1, "maximum": max_rows}
+    return (
+        Field(ge=1, le=max_rows),
+        WrapValidator(read),
+        WithJsonSchema({"anyOf": [numbers, {"type": "string", "const": "all"}]}),
+    )
+
+
+def _check_streamed(format_: Format, order: Order) -> None:
+    if format_ is Format.JSON:
+        streamed = [each for each in Format if each is not Format.JSON]
+        raise ValueError(f"all rows do not come as JSON: send format={'|'.join(streamed)}, or page by cursor")
+    if order:
+        raise ValueError("all rows come in no particular order: leave order and cursor out, or page by cursor")
 
 
 def _columns(table: Table, text: str | None) -> tuple[str, ...]:

@@ -51,11 +51,13 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         description=f"{table.description}.\n\nThe newest first: `order=-{table.event_time}`. Filters are columns, "
         "alone (`column=value`) or with an operator (`column__ge=value`), and all must hold. Unknown parameters "
         "are refused. In JSON, a double that is not finite is null.\n\nFor all rows, page by page: send `order`, "
-        "then `cursor` with `next_cursor` of each answer; all pages are of one snapshot. Other formats by "
-        "`format` or `Accept`: NDJSON, CSV, Parquet, Arrow IPC stream. Those have rows alone; what the envelope "
-        "says stands in the headers `Lakehouse-Snapshot-Id`, `Lakehouse-Reaches`, `Lakehouse-Freshness-Ms`, "
-        "`Lakehouse-Quality`, `Lakehouse-Has-More` and `Lakehouse-Next-Cursor`. An answer has an `ETag`; a "
-        "repeated query with `If-None-Match` reads nothing while the table has no new snapshot.",
+        "then `cursor` with `next_cursor` of each answer; all pages are of one snapshot. Or all at once, in no "
+        "order: `limit=all` streams them, and a stream that cannot be finished breaks the connection off. Other "
+        "formats by `format` or `Accept`: NDJSON, CSV, Parquet, Arrow IPC stream. Those have rows alone; what the "
+        "envelope says stands in the headers `Lakehouse-Snapshot-Id`, `Lakehouse-Reaches`, "
+        "`Lakehouse-Freshness-Ms`, `Lakehouse-Quality`, `Lakehouse-Has-More` and `Lakehouse-Next-Cursor`. An "
+        "answer has an `ETag`; a repeated query with `If-None-Match` reads nothing while the table has no new "
+        "snapshot.",
         response_model=rows_model(table),
         response_description="The rows, all from one snapshot",
         responses={200: {"content": OTHER_FORMATS}, **PROBLEMS},
@@ -66,6 +68,9 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
 
 def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery, state: TableState) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
+    from api.rows.everything import read_everything
     from api.rows.service import read_page
 
+    if query.everything:
+        return read_everything(table, snapshot, query)
     return read_page(table, snapshot, query, state)

@@ -19,7 +19,7 @@ from api.rows.answers import Page
 from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_of
 from api.rows.dependencies import RowQuery
 from api.rows.formats import Format
-from api.rows.writers import WRITERS, json_bytes
+from api.rows.writers import json_bytes, written
 from api.tables.states import TableState
 from contracts import Table
 from resources.arrow_times import without_zones
@@ -47,7 +47,7 @@ def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery, s
         next_cursor = encode(Cursor(snapshot.snapshot_id, query.fingerprint, last))
     returned = page.select(query.columns)
     if query.format is not Format.JSON:
-        return Page(WRITERS[query.format](returned), has_more, next_cursor)
+        return Page(written(query.format, returned), has_more, next_cursor)
     answer = envelope(query.table, snapshot, state, returned, has_more=has_more) | {"next_cursor": next_cursor}
     return Page(json_bytes(answer), has_more, next_cursor)
 
@@ -156,12 +156,14 @@ def _all_after(last: pa.Scalar, best: Any, direction: Direction) -> bool:  # noq
     return bool(best < value if direction == "descending" else best > value)
 
 
-def file_groups(tasks: Iterable[FileScanTask]) -> Iterator[Sequence[FileScanTask]]:
-    """Files that are read at once: at most ``GROUP_FILES`` of them, of ``GROUP_BYTES`` together."""
+def file_groups(
+    tasks: Iterable[FileScanTask], *, most_bytes: int = GROUP_BYTES
+) -> Iterator[Sequence[FileScanTask]]:
+    """Files read at once: at most ``GROUP_FILES`` of them, of ``most_bytes`` together; or a larger one."""
     group: list[FileScanTask] = []
     size = 0
     for task in tasks:
-        if group and (len(group) == GROUP_FILES or size + task.file.file_size_in_bytes > GROUP_BYTES):
+        if group and (len(group) == GROUP_FILES or size + task.file.file_size_in_bytes > most_bytes):
             yield group
             group, size = [], 0
         group.append(task)

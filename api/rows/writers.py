@@ -1,7 +1,8 @@
-"""Rows in each of the formats."""
+"""Rows in each of the formats, piece by piece: none of them needs all rows at once."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -11,20 +12,62 @@ from pyarrow import csv, parquet
 from api.rows.formats import Format
 from resources.arrow_times import without_zones
 
+ROW_GROUP_ROWS = 1 << 17
+"""Rows that Parquet keeps until they are written."""
+
+Writer = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Generator[bytes, None, None]]
+
+
+def written(format_: Format, rows: pa.Table) -> bytes:
+    """All ``rows`` at once, in a format that has rows alone."""
+    return b"".join(WRITERS[format_](rows.schema, rows.to_batches()))
+
 
 def json_bytes(value: object) -> bytes:
     """Write JSON; instants are UTC with ``Z``, and a double that is not finite is null."""
     return orjson.dumps(value, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
 
 
-def _ndjson(rows: pa.Table) -> bytes:
-    return b"".join(json_bytes(row) + b"\n" for row in without_zones(rows).to_pylist())
+class _Outbox(io.RawIOBase):
+    """What was written and not yet taken; positions count from the first byte, as Parquet's footer does."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:  # noqa: ANN401
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._position += len(piece)
+        return len(piece)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
 
 
-def _csv(rows: pa.Table) -> bytes:
-    written = io.BytesIO()
-    csv.write_csv(_with_written_instants(rows), written)
-    return written.getvalue()
+def _ndjson(_: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes, None, None]:
+    for batch in batches:
+        # empty where no row matched: whoever sends the pieces sees that the reading goes on
+        rows = without_zones(pa.Table.from_batches([batch])).to_pylist()
+        yield b"".join(json_bytes(row) + b"\n" for row in rows)
+
+
+def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes, None, None]:
+    outbox = _Outbox()
+    with csv.CSVWriter(outbox, _with_written_instants(schema.empty_table()).schema) as writer:
+        for batch in batches:
+            if batch.num_rows:
+                writer.write_table(_with_written_instants(pa.Table.from_batches([batch])))
+            yield outbox.take()
+    yield outbox.take()
 
 
 def _with_written_instants(rows: pa.Table) -> pa.Table:
@@ -36,23 +79,37 @@ def _with_written_instants(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _parquet(rows: pa.Table) -> bytes:
-    written = io.BytesIO()
-    parquet.write_table(rows, written, compression="zstd")
-    return written.getvalue()
+def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes, None, None]:
+    outbox = _Outbox()
+    with parquet.ParquetWriter(outbox, schema, compression="zstd") as writer:
+        group: list[pa.RecordBatch] = []
+        for batch in batches:
+            group.append(batch)
+            if sum(each.num_rows for each in group) >= ROW_GROUP_ROWS:
+                writer.write_table(pa.Table.from_batches(group))
+                group = []
+            yield outbox.take()
+        writer.write_table(pa.Table.from_batches(group, schema))
+    yield outbox.take()
 
 
-def _arrow(rows: pa.Table) -> bytes:
-    written = io.BytesIO()
-    with pa.ipc.new_stream(written, rows.schema) as stream:
-        stream.write_table(rows)
-    return written.getvalue()
+def _arrow(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes, None, None]:
+    outbox = _Outbox()
+    with pa.ipc.new_stream(outbox, schema) as stream:
+        for batch in batches:
+            if batch.num_rows:
+                stream.write_batch(batch)
+            yield outbox.take()
+    yield outbox.take()
 
 
-WRITERS: dict[Format, Callable[[pa.Table], bytes]] = {
+WRITERS: dict[Format, Writer] = {
     Format.NDJSON: _ndjson,
     Format.CSV: _csv,
     Format.PARQUET: _parquet,
     Format.ARROW: _arrow,
 }
-"""Of formats that have rows alone; what an envelope says of them in JSON stands in headers."""
+"""Of formats that have rows alone; what an envelope says of them in JSON stands in headers.
+
+An answer is whole with its last piece alone, which has Parquet's footer and Arrow's end of stream.
+"""
