@@ -34,6 +34,10 @@ class Measure:
     column: str | None
 
 
+COUNT = Measure("count", "count(*)", None)
+"""Of rows, whatever is in them."""
+
+
 def parse_measure(table: Table, text: str) -> Measure:
     """Read one measure of ``table``.
 
@@ -41,7 +45,7 @@ def parse_measure(table: Table, text: str) -> Measure:
         ValueError: it is none; the message says what is.
     """
     if text == "count":
-        return Measure("count", "count(*)", None)
+        return COUNT
     if match := _QUANTILE.fullmatch(text):
         percent, name = match.groups()
         column = _number(table, name, "a quantile")

@@ -50,7 +50,8 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         summary=f"Aggregates of {table.identifier}",
         description=f"{table.description}.\n\nOne row for each bucket of time and combination of the `group_by` "
         "columns, in their order; one row of all without either. A measure `avg(x)` is the column `avg_x`. Values "
-        "that are null are left out, and a group without any value has null. Filters, formats, `as_of` and `ETag` "
+        "that are null are left out, and a group without any value has null. A `count` alone reads no "
+        "file whose rows all match, such as those of whole days. Filters, formats, `as_of` and `ETag` "
         f"are those of `/v1/tables/{table.identifier}/rows`.",
         response_model=AggregatesAnswer,
         response_description="The groups, all from one snapshot",

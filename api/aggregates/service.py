@@ -1,14 +1,18 @@
 """Aggregates rows as they are read: PyIceberg prunes files and columns, DuckDB keeps only the groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
 from api.aggregates.dependencies import AggregateQuery
+from api.aggregates.measures import COUNT
 from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.answers import Page
 from api.rows.formats import Format
@@ -49,7 +53,14 @@ def read_aggregates(
         SumTooLargeError: a sum does not fit into 64 bits.
         OSError: the object store does not answer.
     """
-    groups = _aggregate(_rows(table, snapshot, query), query)
+    scan = table.scan(row_filter=query.row_filter, snapshot_id=None if snapshot is None else snapshot.snapshot_id)
+    tasks = [] if snapshot is None else list(scan.plan_files())
+    counted = 0
+    if query.measures == (COUNT,) and not query.group_by and query.time_bucket is None:
+        counted, tasks = _count_by_metadata(tasks)
+    groups = _aggregate(_rows(table, tasks, query), query)
+    if counted:
+        groups = pa.table({COUNT.name: pc.add(groups[COUNT.name], counted)})
     has_more = groups.num_rows > query.limit
     returned = groups.slice(0, query.limit)
     if query.format is not Format.JSON:
@@ -57,7 +68,18 @@ def read_aggregates(
     return Page(json_bytes(envelope(query.table, snapshot, state, returned, has_more=has_more)), has_more)
 
 
-def _rows(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery) -> pa.RecordBatchReader:
+def _count_by_metadata(tasks: list[FileScanTask]) -> tuple[int, list[FileScanTask]]:
+    """The rows of files that match as a whole, by their partition, and the files that have to be read."""
+    counted, unsettled = 0, []
+    for task in tasks:
+        if task.residual == AlwaysTrue() and not task.delete_files:
+            counted += task.file.record_count
+        else:
+            unsettled.append(task)
+    return counted, unsettled
+
+
+def _rows(table: IcebergTable, tasks: Sequence[FileScanTask], query: AggregateQuery) -> pa.RecordBatchReader:
     """The columns that ``query`` needs of the rows that it is about, a few files at a time."""
     schema = contract_schema(table, query.table)
     measured = [measure.column for measure in query.measures if measure.column is not None]
@@ -65,11 +87,8 @@ def _rows(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery)
     types = without_zones(schema_to_pyarrow(projection, include_field_ids=False).empty_table()).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
-        if snapshot is None:
-            return
-        scan = table.scan(row_filter=query.row_filter, snapshot_id=snapshot.snapshot_id)
         reader = ArrowScan(table.metadata, table.io, projection, query.row_filter)
-        for group in file_groups(scan.plan_files()):
+        for group in file_groups(tasks):
             # files of different writers hold text with 32 or 64-bit offsets
             yield from reader.to_table(group).cast(types).to_batches()
 

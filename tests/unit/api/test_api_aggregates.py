@@ -170,6 +170,23 @@ def test_only_files_of_the_days_asked_for_are_read(client: TestClient, monkeypat
     assert everything["row_count"] == 1
 
 
+def test_a_count_of_whole_days_reads_no_file(
+    client: TestClient, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = START + timedelta(days=1)
+    inside = (frame["event_time"] >= second) & (frame["event_time"] < second + timedelta(days=1))
+    days = {"from": second.isoformat(), "to": (second + timedelta(days=1)).isoformat()}
+    later = {"from": (second + timedelta(hours=7)).isoformat()}
+    after = frame["event_time"] >= second + timedelta(hours=7)
+    in_centre = frame["zone"] == "centre"
+    assert 0 < inside.sum() < len(frame)
+    for filters, expected in [(later, after.sum()), ({**days, "zone": "centre"}, (inside & in_centre).sum())]:
+        assert get(client, measures="count", **filters)["rows"] == [{"count": expected}]
+    monkeypatch.setattr(ArrowScan, "to_table", lambda *_: pytest.fail("a file was read"))
+    assert get(client, measures="count")["rows"] == [{"count": len(frame)}]
+    assert get(client, **days)["rows"] == [{"count": inside.sum()}]
+
+
 def test_formats_and_etags_are_those_of_rows(client: TestClient) -> None:
     asked = {"measures": "count", "group_by": "zone", "time_bucket": "1d"}
     expected = get(client, **asked)["rows"]
