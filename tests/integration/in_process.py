@@ -11,17 +11,26 @@ from settings import Settings
 
 
 def materialize(
-    settings: Settings, asset: dg.AssetsDefinition, first: date, last: date, *, raise_on_error: bool = True
+    settings: Settings,
+    asset: dg.AssetsDefinition,
+    first: date,
+    last: date,
+    *,
+    raise_on_error: bool = True,
+    spark: object = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run ``asset`` with its check for the days ``first`` to ``last`` as one run."""
+    """Run ``asset`` with its check for the days ``first`` to ``last`` as one run.
+
+    ``spark`` is the resource with the session, by default that of the tests: the platform's own stops its session
+    at the end of a run.
+    """
     job = dg.Definitions(
         assets=[asset],
         jobs=[dg.define_asset_job("one", dg.AssetSelection.assets(asset.key))],
         resources={
             "settings": settings,
             "catalog": catalog_resource,
-            # not the platform's: that stops the session at the end of a run
-            "spark": SimpleNamespace(spark_session=open_session(settings)),
+            "spark": spark or SimpleNamespace(spark_session=open_session(settings)),
         },
     ).resolve_job_def("one")
     with dg.DagsterInstance.ephemeral() as instance:
