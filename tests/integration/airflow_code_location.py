@@ -9,7 +9,7 @@ import dagster as dg
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", timezone="UTC", end_offset=1)
 STREAM = dg.AssetSpec(
-    ["bronze", "stream"], freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=60))
+    ["bronze", "stream"], freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=10))
 )
 
 

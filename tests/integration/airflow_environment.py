@@ -3,45 +3,62 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lakehouse_assets.airflow_export.render import CONNECTION
+from lakehouse_assets.airflow_export.report import MODULES
 from settings.model import ROOT
 from stack.toolchain.environments import make_environment
 
 LOCK = ROOT / "locks" / "airflow.txt"
 SIDE = Path(__file__).with_name("airflow_side.py")
 PATIENCE_S = 400
+CONNECTION_VARIABLE = "AIRFLOW_CONN_LAKEHOUSE_DAGSTER"
 
 
 class Airflow:
-    """Airflow with a database and a DAGs folder below ``home``; it knows one Dagster."""
+    """Airflow with a database, DAGs and plugins below ``home``; it knows one Dagster."""
 
     def __init__(self, toolchain: Path, home: Path, dagster_url: str, token: str = "") -> None:
-        self._python = environment(toolchain) / "bin" / "python"
-        self.dags = home / "dags"
+        self.home, self.dags, self._plugins = home, home / "dags", home / "plugins"
+        self.python = environment(toolchain) / "bin" / "python"
         self.log = home / "log"
-        self.dags.mkdir(parents=True)
-        connection = {"conn_type": "http", "host": dagster_url, "password": token}
-        self._environment = {
+        for folder in (self.dags, self._plugins):
+            folder.mkdir(parents=True)
+        self._connection = {"conn_type": "http", "host": dagster_url, "password": token}
+        self.environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-            "AIRFLOW_CONN_LAKEHOUSE_DAGSTER": json.dumps(connection),
-            # as Airflow itself does with its DAGs folder
-            "PYTHONPATH": str(self.dags),
+            # a writer waits for another, on a busy machine too
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+            CONNECTION_VARIABLE: json.dumps(self._connection),
             # what is logged can be read while it runs
             "PYTHONUNBUFFERED": "1",
         }
 
-    def install(self, files: dict[str, str]) -> None:
+    def place(self, files: Mapping[str, str]) -> None:
         """Put exported files where Airflow looks, as their report says."""
         for name, text in files.items():
-            (self.dags / name).write_text(text)
-        self._airflow("db", "migrate")
-        self._airflow("pools", "import", str(self.dags / "pools.json"))
+            folder = self._plugins if name in MODULES else self.dags
+            (folder / name).write_text(text)
+
+    def install(self, files: Mapping[str, str]) -> None:
+        """Create the database, and put the files where they belong."""
+        self.place(files)
+        self.command("db", "migrate")
+        self.command("pools", "import", str(self.dags / "pools.json"))
+
+    def store_connection(self) -> None:
+        """Have the connection in the database, not in the environment of each process."""
+        del self.environment[CONNECTION_VARIABLE]
+        path = self.home / "connections.json"
+        path.write_text(json.dumps({CONNECTION: self._connection}))
+        self.command("connections", "import", str(path))
 
     def parse(self) -> dict[str, Any]:
         """What Airflow makes of the files."""
@@ -52,20 +69,21 @@ class Airflow:
         return self._side("run", dag_id, logical_date)
 
     def _side(self, *arguments: str) -> tuple[dict[str, Any], str]:
-        code, log = self._ended([self._python, SIDE, *arguments])
+        code, log = self._ended([self.python, SIDE, *arguments])
         assert code == 0, log[-4000:]
         found: dict[str, Any] = json.loads(log.splitlines()[-1])
         return found, log
 
-    def _airflow(self, *arguments: str) -> None:
-        code, log = self._ended([self._python, "-m", "airflow", *arguments])
+    def command(self, *arguments: str) -> None:
+        """Run a command of Airflow's."""
+        code, log = self._ended([self.python, "-m", "airflow", *arguments])
         assert code == 0, log[-4000:]
 
     def _ended(self, command: list[Any]) -> tuple[int, str]:
         with self.log.open("w") as log:
             done = subprocess.run(
                 command,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 check=False,

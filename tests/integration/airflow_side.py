@@ -6,10 +6,11 @@ Arguments: ``parse``, or ``run DAG_ID LOGICAL_DATE``.
 import json
 import os
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import BaseOperator
 
 
 def main() -> None:
@@ -23,13 +24,25 @@ def parsed(bag: DagBag) -> dict[str, Any]:
     """What Airflow makes of the files."""
     dags = {
         dag_id: {
-            "tasks": {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks},
+            "tasks": {task.task_id: told(task) for task in dag.tasks},
             "timetable": type(dag.timetable).__name__,
             "catchup": dag.catchup,
         }
         for dag_id, dag in bag.dags.items()
     }
     return {"errors": bag.import_errors, "dags": dags, "dagster": "dagster" in sys.modules}
+
+
+def told(task: BaseOperator) -> dict[str, Any]:
+    """What a task knows beside its work."""
+    return {
+        "upstream": sorted(task.upstream_task_ids),
+        "pool": task.pool,
+        "owner": task.owner,
+        "outlets": [asset.uri for asset in task.outlets],
+        "on_failure": [callback.__name__ for callback in task.on_failure_callback],
+        "run_timeout_s": getattr(task, "run_timeout", timedelta()).total_seconds(),
+    }
 
 
 def run(bag: DagBag, dag_id: str, logical_date: str) -> dict[str, Any]:
