@@ -79,13 +79,15 @@ class RunEnds(BaseTrigger):
         dagster = await sync_to_async(connect)(self.connection)
         cursor = None
         while time.time() < self.deadline:
+            # and first of all: a scheduler that hears of the event before it has seen that the task was
+            # deferred takes the task for killed
+            await asyncio.sleep(POLL_S)
             try:
                 progress = await asyncio.to_thread(
                     dagster.progress, self.run_id, cursor
                 )
             except UnreachableError as error:
                 self.log.warning("%s; asking again", error)
-                await asyncio.sleep(POLL_S)
                 continue
             except DagsterError as error:
                 self.log.error("%s", error)
@@ -97,7 +99,6 @@ class RunEnds(BaseTrigger):
             if progress.status in ENDED:
                 yield TriggerEvent({"run_id": self.run_id, "status": progress.status})
                 return
-            await asyncio.sleep(POLL_S)
         yield TriggerEvent({"run_id": self.run_id, "status": TIMED_OUT})
 
     async def on_kill(self) -> None:
@@ -132,6 +133,7 @@ class WatermarkPasses(BaseTrigger):
         until = datetime.fromtimestamp(self.until).astimezone()
         reached = "nothing"
         while True:
+            await asyncio.sleep(POLL_S)
             try:
                 commit = await asyncio.to_thread(dagster.commit, self.asset)
                 reached = str(commit.watermark or commit.committed_at or "nothing")
@@ -146,4 +148,3 @@ class WatermarkPasses(BaseTrigger):
             if time.time() >= self.deadline:
                 yield TriggerEvent({"status": TIMED_OUT, "reached": reached})
                 return
-            await asyncio.sleep(POLL_S)
