@@ -89,13 +89,16 @@ class City:
 
     def run(self, *keys: dg.AssetCheckKey) -> dict[str, dg.AssetCheckEvaluation]:
         """Run these checks, and return what they say by table."""
-        chosen = [check for check in checks.streaming_checks() if check.check_keys & set(keys)]
-        job = dg.Definitions(
-            asset_checks=chosen,
-            jobs=[dg.define_asset_job(SILVER_QUALITY.name, dg.AssetSelection.checks(*keys))],
+        location = dg.Definitions(
+            asset_checks=checks.streaming_checks(),
+            jobs=[SILVER_QUALITY, dg.define_asset_job("any", dg.AssetSelection.all_asset_checks())],
             resources={"catalog": self.catalog},
-        ).resolve_job_def(SILVER_QUALITY.name)
-        done = job.execute_in_process(instance=self.instance, raise_on_error=False)
+        )
+        of_silver = set(keys) <= {checks.contract_check(each) for each in checks.silver_tables()}
+        job = location.resolve_job_def(SILVER_QUALITY.name if of_silver else "any")
+        # as the daemon does with a request that names checks
+        chosen = job.get_subset(asset_check_selection=set(keys))
+        done = chosen.execute_in_process(instance=self.instance, raise_on_error=False)
         return {".".join(said.asset_key.path): said for said in done.get_asset_check_evaluations()}
 
     def check(self) -> dict[str, dg.AssetCheckEvaluation]:
