@@ -208,8 +208,10 @@ print(json.dumps({"sent": sent, "arrow": peak, "process": int(kilobytes) << 10})
 """
 
 
-def large_table(folder: Path, settings: Settings, *, files: int, rows: int) -> None:
+def large_table(folder: Path, settings: Settings, *, files: int, rows: int) -> int:
+    """Write a table; returns how many bytes its rows are in memory."""
     folder.mkdir()
+    size = 0
     catalog = SqlCatalog("lakehouse", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
     ensure_tables(catalog, all_tables(), commit_retries=settings.commit_retries)
     table = catalog.load_table(TABLE.identifier)
@@ -233,27 +235,33 @@ def large_table(folder: Path, settings: Settings, *, files: int, rows: int) -> N
             "kafka_offset": offsets,
             "kafka_time": times,
         }
-        table.append(pa.table(columns).cast(table.schema().as_arrow()))
+        written = pa.table(columns).cast(table.schema().as_arrow())
+        table.append(written)
+        size += written.nbytes
+    return size
 
 
 @pytest.fixture(scope="module")
-def two_tables(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> tuple[Path, Path]:
+def two_tables(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> tuple[Path, Path, int]:
+    """Tables of few and of many rows, and how many bytes more the many are in memory."""
     folder = tmp_path_factory.mktemp("large")
-    large_table(folder / "one", settings, files=1, rows=250_000)
-    large_table(folder / "three", settings, files=3, rows=700_000)
-    return folder / "one", folder / "three"
+    few = large_table(folder / "one", settings, files=1, rows=250_000)
+    many = large_table(folder / "three", settings, files=3, rows=700_000)
+    return folder / "one", folder / "three", many - few
 
 
 @pytest.mark.parametrize("format_", ["arrow", "parquet"])
-def test_memory_does_not_grow_with_the_rows(two_tables: tuple[Path, Path], format_: str) -> None:
+def test_memory_does_not_grow_with_the_rows(two_tables: tuple[Path, Path, int], format_: str) -> None:
+    *folders, more = two_tables
     few, many = (
         json.loads(
             subprocess.run(
                 [sys.executable, "-c", PEAK, str(folder), format_], capture_output=True, text=True, check=True
             ).stdout
         )
-        for folder in two_tables
+        for folder in folders
     )
     assert many["sent"] > 8 * few["sent"]
-    assert many["arrow"] < 1.3 * few["arrow"]
-    assert many["process"] < few["process"] + (64 << 20)
+    # how many batches are on their way at a time depends on the machine; all rows would be all of it
+    assert many["arrow"] - few["arrow"] < more / 4
+    assert many["process"] - few["process"] < more / 2
