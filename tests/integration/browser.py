@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,14 @@ from waiting import until
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run")
 """Without its sandbox, which a container does not let it have."""
+PLACED = """
+import os, sys
+reading, writing = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+os.dup2(reading, 3)
+os.dup2(writing, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Runs a command with its pipes where the protocol has them: read from 3, written to 4."""
 ENTER = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
 TAB = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
 
@@ -105,10 +114,9 @@ def browser(profile: Path) -> Iterator[Browser]:
     to_browser, writing = os.pipe()
     reading, from_browser = os.pipe()
 
-    # where the protocol has them: commands are read from 3, answers written to 4
-    placed = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
+    command = [sys.executable, "-c", PLACED, str(to_browser), str(from_browser)]
     with subprocess.Popen(
-        ["sh", "-c", placed, CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
+        [*command, CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
         pass_fds=(to_browser, from_browser),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
