@@ -13,8 +13,8 @@ from api.quality.schemas import QualitySummary
 from api.quality.service import read_quality, read_report
 from api.query_parameters import OnlyKnownParameters
 from api.security import ForbiddenError, RequiresKey, SentKey
-from api.tables.dependencies import ServedTables, VisibleTable, VisibleTables
-from contracts import quality_results
+from api.tables.dependencies import VisibleTable
+from contracts import all_tables, quality_results
 
 router = APIRouter(prefix="/v1/quality", tags=["Quality"], dependencies=[RequiresKey, OnlyKnownParameters])
 ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
@@ -41,13 +41,13 @@ class NoReportError(ProblemError):
 
 
 @router.get("", summary="What do the checks of all tables say?", responses=PROBLEMS)
-async def quality(reader: Reader, tables: VisibleTables, days: Days = 7) -> QualitySummary:
+async def quality(reader: Reader, key: SentKey, days: Days = 7) -> QualitySummary:
     """Of each table that the key is for: what each check said last, and how many passed, warned and failed by day.
 
     Dagster's job `quality_report` keeps the evaluations once an hour.
     """
     table = await reader.table(quality_results().identifier)
-    return await reader.read(partial(read_quality, table, days=days, only=set(tables)))
+    return await reader.read(partial(read_quality, table, days=days, shown=key.may_see))
 
 
 @router.get(
@@ -56,11 +56,11 @@ async def quality(reader: Reader, tables: VisibleTables, days: Days = 7) -> Qual
     response_class=HTMLResponse,
     responses={**PROBLEMS, HTTPStatus.OK: {"content": {"text/html": {}}}},
 )
-async def report(request: Request, reader: Reader, tables: ServedTables, key: SentKey) -> HTMLResponse:
+async def report(request: Request, reader: Reader, key: SentKey) -> HTMLResponse:
     """The checks of all tables as a page with plots of the last thirty days; for keys that are for all tables."""
-    for identifier in tables:
-        if not key.may_see(identifier):
-            raise ForbiddenError(key, None, identifier)
+    for declared in all_tables():
+        if not key.may_see(declared.identifier):
+            raise ForbiddenError(key, None, declared.identifier)
     state = request.app.state
     content = await reader.read(partial(read_report, state.store, state.settings.report_location))
     if content is None:
@@ -72,4 +72,6 @@ async def report(request: Request, reader: Reader, tables: ServedTables, key: Se
 async def quality_of_table(table: VisibleTable, reader: Reader, days: Days = 7) -> QualitySummary:
     """As `GET /v1/quality`, of one table."""
     results = await reader.table(quality_results().identifier)
-    return await reader.read(partial(read_quality, results, days=days, only={table.identifier}))
+    return await reader.read(
+        partial(read_quality, results, days=days, shown=lambda name: name == table.identifier)
+    )

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +15,8 @@ from contracts.quality import REPORT, Verdict, verdict
 WORST_FIRST: tuple[Verdict, ...] = ("failed", "warned", "passed")
 
 
-def read_quality(table: IcebergTable, *, days: int, only: Container[str] | None = None) -> QualitySummary:
-    """Read the evaluations of the last ``days`` days, of the tables ``only`` or of all; blocks.
+def read_quality(table: IcebergTable, *, days: int, shown: Callable[[str], bool] | None = None) -> QualitySummary:
+    """Read the evaluations of the last ``days`` days of the tables that are ``shown``, or of all; blocks.
 
     Raises:
         OSError: the object store does not answer.
@@ -26,7 +26,7 @@ def read_quality(table: IcebergTable, *, days: int, only: Container[str] | None 
     rows = table.scan(f"checked_at >= '{since.isoformat()}'").to_arrow().sort_by("checked_at").to_pylist()
     by_table: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        if only is None or row["table_name"] in only:
+        if shown is None or shown(row["table_name"]):
             by_table[row["table_name"]].append(row)
     return QualitySummary(
         snapshot_id=None if snapshot is None else str(snapshot.snapshot_id),

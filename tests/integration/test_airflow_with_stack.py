@@ -62,7 +62,15 @@ def append_events(catalog: Catalog) -> None:
         for column in BRONZE.columns:
             if column.minimum is not None:
                 row[column.name] = type(row[column.name])(max(column.minimum, 1))
-        rows.append(row | {"event_id": str(offset), "kafka_partition": NO_PARTITION, "kafka_offset": offset})
+        rows.append(
+            row
+            | {
+                "zone": FAMILY.zones[0],
+                "event_id": str(offset),
+                "kafka_partition": NO_PARTITION,
+                "kafka_offset": offset,
+            }
+        )
     table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
 
 
