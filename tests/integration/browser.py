@@ -21,6 +21,8 @@ import os, sys
 reading, writing = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
 os.dup2(reading, 3)
 os.dup2(writing, 4)
+for placed in (3, 4):  # a copy that was there already was not inheritable
+    os.set_inheritable(placed, True)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 """Runs a command with its pipes where the protocol has them: read from 3, written to 4."""
