@@ -2,7 +2,9 @@
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
+from typing import TypeVar
 
 import contracts.sensor_families
 from contracts.city import anomalies, city_hourly, sensor_health
@@ -12,6 +14,8 @@ from contracts.model import Family, Table
 from contracts.quality import quality_results
 from contracts.stream_tables import stream_tables
 from contracts.tables import family_tables
+
+D = TypeVar("D")
 
 
 @cache
@@ -37,11 +41,7 @@ def family(name: str) -> Family:
     Raises:
         ContractError: no such family; the message lists those that exist.
     """
-    for declared in families():
-        if declared.name == name:
-            return declared
-    known = ", ".join(declared.name for declared in families())
-    raise ContractError(f"unknown family {name!r}: choose one of {known}")
+    return _known("family", name, {declared.name: declared for declared in families()})
 
 
 @cache
@@ -74,11 +74,7 @@ def dataset(identifier: str) -> Dataset:
     Raises:
         ContractError: no contract declares it.
     """
-    for declared in all_datasets():
-        if declared.identifier == identifier:
-            return declared
-    known = ", ".join(declared.identifier for declared in all_datasets())
-    raise ContractError(f"unknown dataset {identifier!r}: choose one of {known}")
+    return _known("dataset", identifier, {declared.identifier: declared for declared in all_datasets()})
 
 
 def table(identifier: str) -> Table:
@@ -87,8 +83,10 @@ def table(identifier: str) -> Table:
     Raises:
         ContractError: no contract declares it.
     """
-    for declared in all_tables():
-        if declared.identifier == identifier:
-            return declared
-    known = ", ".join(declared.identifier for declared in all_tables())
-    raise ContractError(f"unknown table {identifier!r}: choose one of {known}")
+    return _known("table", identifier, {declared.identifier: declared for declared in all_tables()})
+
+
+def _known(kind: str, name: str, by_name: Mapping[str, D]) -> D:
+    if name not in by_name:
+        raise ContractError(f"unknown {kind} {name!r}: choose one of {', '.join(by_name)}")
+    return by_name[name]
