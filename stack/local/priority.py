@@ -20,13 +20,16 @@ HOT_THREADS = (
     "Source Data Fet",
     "kafka-producer-",
     "OutputFlusher",
+    "C1 CompilerThre",
+    "C2 CompilerThre",
     "GC Thread",
     "G1 ",
     "VM Thread",
     "VM Periodic",
 )
 """What the names of those threads begin with: the tasks that read the topics and write the hot topics, what they
-read and write with, and what stops all others while it works. The kernel keeps fifteen characters of a name."""
+read and write with, what stops all others while it works, and the compilers, without which all is slow for minutes
+after a start. The kernel keeps fifteen characters of a name."""
 
 
 def in_background(command: tuple[str, ...]) -> tuple[str, ...]:
