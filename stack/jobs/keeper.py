@@ -8,10 +8,7 @@ import json
 import logging
 import subprocess
 import threading
-from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 from contracts import LakehouseError, families
 from resources.service import run_until_terminated
@@ -20,7 +17,7 @@ from stack.jobs.checkpoints import newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
 from stack.jobs.rewind import refuse_rewind
 from stack.jobs.state import JobState, load_state, save_state
-from stack.local.priority import TaskThreads
+from stack.local.priority import lower_table_threads
 from stack.local.services.flink import TASK_MANAGER
 from stack.local.supervisor import Supervisor
 
@@ -42,10 +39,11 @@ def main() -> None:
 def keep(settings: Settings, stopping: threading.Event) -> None:
     """Submit what is missing every few seconds, waiting longer after each failure, until ``stopping`` is set."""
     pause = POLL_S
-    supervisor, threads = Supervisor(settings), TaskThreads()
+    supervisor = Supervisor(settings)
     while not stopping.is_set():
         try:
-            _lower(supervisor, threads)
+            if (pid := supervisor.pid(TASK_MANAGER)) is not None:
+                lower_table_threads(pid)
             submit_missing(settings)
             pause = POLL_S
         except FlinkUnavailableError as error:
@@ -54,14 +52,6 @@ def keep(settings: Settings, stopping: threading.Event) -> None:
             pause = min(pause * 2, MAX_BACKOFF_S)
             logger.error("%s; next try in %.0f s", error, pause)
         stopping.wait(pause)
-
-
-def _lower(supervisor: Supervisor, threads: TaskThreads) -> None:
-    """Have the TaskManager's threads that are on no event's way give way to those that are."""
-    pid = supervisor.pid(TASK_MANAGER)
-    if pid is not None:
-        with suppress(psutil.NoSuchProcess):
-            threads.lower(psutil.Process(pid))
 
 
 def submit_missing(settings: Settings) -> None:

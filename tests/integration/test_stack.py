@@ -32,6 +32,7 @@ from stack.cli import toolchain_folder
 from stack.errors import StackError
 from stack.local import lifecycle
 from stack.local.local_env import load_local_settings
+from stack.local.priority import BACKGROUND
 from stack.local.status import ServiceStatus, StackStatus, status
 from stack.local.supervisor import Supervisor
 
@@ -205,6 +206,29 @@ def test_no_event_is_lost_or_doubled_when_a_service_is_killed(settings: Settings
     assert numbers.bronze() == expected_of(ledger)
     until(lambda: all(entry.ready for entry in status(settings).services), "every service is ready again")
     assert service(status(settings), victim).restarts > 0
+
+
+def test_tasks_that_write_tables_give_way_to_the_sources(settings: Settings) -> None:
+    """Also in a TaskManager that the keeper of the jobs has seen start: tests before have killed the first."""
+    tasks = set()
+    for job in status(settings).jobs:
+        plan = httpx.get(f"{settings.flink_url}/jobs/{job.job_id}").json()
+        tasks |= {vertex["name"][:15] for vertex in plan["vertices"]}
+    pid = service(status(settings), "flink-taskmanager").pid
+
+    def nice_of_tasks() -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            name = (thread / "comm").read_text().rstrip("\n")
+            if name in tasks:
+                found.setdefault(name, set()).add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
+        return found
+
+    own = os.getpriority(os.PRIO_PROCESS, pid or 0)
+    source, *others = sorted(tasks, key=lambda name: not name.startswith("Source: "))
+    assert others
+    expected = {source: {own}, **{name: {BACKGROUND} for name in others}}
+    until(lambda: nice_of_tasks() == expected, f"tasks give way: {expected}")
 
 
 def read(look: Callable[[], tuple[int, int]]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stack.local.priority import BACKGROUND, TaskThreads, in_background
+from stack.local.priority import BACKGROUND, in_background, lower_table_threads
 
 PR_SET_NAME = 15
 pytestmark = pytest.mark.skipif(
@@ -71,24 +71,18 @@ def nice_by_name(process: psutil.Process) -> dict[str, int]:
     return found
 
 
-def test_threads_on_the_way_of_an_event_keep_their_priority(child: psutil.Process) -> None:
+def test_threads_that_write_tables_give_way_and_no_others(child: psutil.Process) -> None:
     before = nice_by_name(child)
-    threads = TaskThreads()
-    assert threads.lower(child) == 0, "a new thread may not have its name yet"
-    lowered = threads.lower(child)
+    lower_table_threads(child.pid)
     after = nice_by_name(child)
-    kept = {"Source: sensor_", "kafka-producer-", "C2 CompilerThre"}
-    assert {name for name in after if after[name] == before[name]} == kept
-    assert {after[name] for name in after.keys() - kept} == {BACKGROUND}
-    assert lowered == len(after) - len(kept)
-    assert threads.lower(child) == 0, "each thread is looked at once"
+    assert {name for name in after if after[name] != before[name]} == {"WindowAggregate", "rocksdb:low"}
+    assert after["WindowAggregate"] == after["rocksdb:low"] == BACKGROUND
 
 
 def test_a_process_that_has_ended_is_none() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        ended = psutil.Process(process.pid)
         process.wait()
-    assert TaskThreads().lower(ended) == 0
+    lower_table_threads(process.pid)
 
 
 def test_a_command_in_the_background_passes_that_on() -> None:
