@@ -38,7 +38,7 @@ def in_background(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def lower_table_threads(pid: int) -> None:
-    """Lower the threads of a TaskManager that write tables; does nothing where there is no such process or /proc."""
+    """Lower the threads of a TaskManager that write tables; where there is no such process, or no /proc, none."""
     with suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):  # it has ended since
