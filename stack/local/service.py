@@ -18,7 +18,7 @@ class Service:
 
     ``is_ready`` answers whether the service does its work now; it never blocks for more than a few seconds.
     ``ports`` are all that it listens on. ``stop_seconds`` is how long it may take to end by itself. One
-    ``in_background`` gives way to the others, with what it starts.
+    that is ``nice`` gives way to the others, with what it starts.
     """
 
     name: str
@@ -30,4 +30,4 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_seconds: int = 20
     start_seconds: int = 90
-    in_background: bool = False
+    nice: int = 0

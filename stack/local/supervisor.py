@@ -17,7 +17,7 @@ from settings import Settings
 from settings.model import ROOT
 from stack.errors import StackError
 from stack.local.files import write_private
-from stack.local.priority import in_background
+from stack.local.priority import giving_way
 from stack.local.service import Service
 
 SOCKET_PATH_LIMIT = 100
@@ -168,7 +168,7 @@ class Supervisor:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
-        command = in_background(service.command) if service.in_background else service.command
+        command = giving_way(service.command, service.nice) if service.nice else service.command
         return {
             "command": " ".join(_quote(word) for word in command),
             "environment": ",".join(f"{name}={_quote(value)}" for name, value in environment.items()),

@@ -15,6 +15,7 @@ from stack.errors import StackError
 from stack.local.files import write_private
 from stack.local.http_probe import get_json
 from stack.local.local_env import is_free
+from stack.local.priority import BACKGROUND
 from stack.local.service import Service, Stage
 
 
@@ -48,7 +49,7 @@ def code_server(settings: Settings, java_home: Path) -> Service:
         environment=dagster_environment(settings, java_home),
         address=f"127.0.0.1:{settings.ports.dagster_code} (gRPC)",
         ports=(settings.ports.dagster_code,),
-        in_background=True,
+        nice=BACKGROUND,
         is_ready=lambda: not is_free(settings.ports.dagster_code),
     )
 
@@ -87,7 +88,7 @@ def daemon(settings: Settings, java_home: Path) -> Service:
         ),
         environment=dagster_environment(settings, java_home),
         address="no port of its own",
-        in_background=True,
+        nice=BACKGROUND,
         is_ready=lambda: _daemons_are_healthy(settings),
     )
 

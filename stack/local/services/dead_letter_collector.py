@@ -1,6 +1,7 @@
 """The collector of records that Flink has left out."""
 
 from settings import Settings
+from stack.local.priority import BACKGROUND
 from stack.local.service import Service, Stage
 
 
@@ -11,6 +12,6 @@ def service(settings: Settings) -> Service:
         stage=Stage.APPLICATION,
         command=(str(settings.toolchain / "main" / "bin" / "python"), "-m", "dead_letters.collector"),
         address="collects into bronze.dead_letters",
-        in_background=True,
+        nice=BACKGROUND,
         is_ready=lambda: True,
     )

@@ -7,6 +7,7 @@ import httpx
 from settings import Settings
 from stack.local.files import write_private
 from stack.local.http_probe import PROBE_TIMEOUT_S
+from stack.local.priority import TABLES
 from stack.local.service import Service, Stage
 
 
@@ -61,7 +62,7 @@ def service(settings: Settings) -> Service:
             ports.store_filer_grpc,
             ports.store_s3_grpc,
         ),
-        in_background=True,
+        nice=TABLES,
         is_ready=lambda: _catalog_answers(settings),
     )
 

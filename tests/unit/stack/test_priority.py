@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stack.local.priority import BACKGROUND, in_background, lower_table_threads
+from stack.local.priority import BACKGROUND, TABLES, giving_way, lower_table_threads
 
 PR_SET_NAME = 15
 pytestmark = pytest.mark.skipif(
@@ -76,7 +76,7 @@ def test_threads_that_write_tables_give_way_and_no_others(child: psutil.Process)
     lower_table_threads(child.pid)
     after = nice_by_name(child)
     assert {name for name in after if after[name] != before[name]} == {"WindowAggregate", "rocksdb:low"}
-    assert after["WindowAggregate"] == after["rocksdb:low"] == BACKGROUND
+    assert after["WindowAggregate"] == after["rocksdb:low"] == os.nice(0) + TABLES
 
 
 def test_a_process_that_has_ended_is_none() -> None:
@@ -86,7 +86,7 @@ def test_a_process_that_has_ended_is_none() -> None:
 
 
 def test_a_command_in_the_background_passes_that_on() -> None:
-    command = in_background((sys.executable, "-c", "import os; print(os.nice(0), os.getppid())"))
+    command = giving_way((sys.executable, "-c", "import os; print(os.nice(0), os.getppid())"), BACKGROUND)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         nice, parent = (process.communicate()[0]).split()
     assert int(nice) == min(os.nice(0) + BACKGROUND, 19)
