@@ -221,10 +221,10 @@ def load_settings() -> Settings:
     try:
         return Settings(home=home, toolchain=Path(toolchain), _env_file=home / "local.env")
     except ValidationError as error:
-        lines = [_explained(problem) for problem in error.errors()]
-        raise SettingsError(
-            "settings are incomplete (`./lakehouse up` generates them for a local stack): " + "; ".join(lines)
-        ) from error
+        problems = error.errors()
+        missing = any(problem["type"] == "missing" for problem in problems)
+        remedy = "`./lakehouse up` generates what a local stack needs" if missing else "correct or unset them"
+        raise SettingsError(f"settings do not hold ({remedy}): {'; '.join(map(_explained, problems))}") from error
 
 
 def _explained(problem: "ErrorDetails") -> str:
