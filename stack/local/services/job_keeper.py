@@ -5,7 +5,6 @@ from pathlib import Path
 from contracts import families
 from settings import Settings
 from stack.jobs.flink_rest import FlinkRest, FlinkUnavailableError
-from stack.local.priority import BACKGROUND
 from stack.local.service import Service, Stage
 from stack.local.services.flink import flink_environment
 
@@ -18,7 +17,6 @@ def service(settings: Settings, java_home: Path) -> Service:
         command=(str(settings.toolchain / "main" / "bin" / "python"), "-m", "stack.jobs.keeper"),
         environment=flink_environment(settings, java_home),
         address="submits the jobs to the JobManager",
-        nice=BACKGROUND,
         is_ready=lambda: _all_run(settings),
         start_seconds=180,
     )
