@@ -11,9 +11,10 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from contracts import LakehouseError
+from settings import parse_rate
 
 PREFIX = "lk"
 ID_BYTES = 4
@@ -39,7 +40,8 @@ class Action(StrEnum):
 class ApiKey(BaseModel):
     """One key; its secret was shown once, when it was made.
 
-    ``tables`` are names of tables with the wildcards of :mod:`fnmatch`, as ``gold.*``.
+    ``tables`` are names of tables with the wildcards of :mod:`fnmatch`, as ``gold.*``. Without a ``rate`` that of
+    the settings holds.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,9 +51,17 @@ class ApiKey(BaseModel):
     sha256: str
     tables: tuple[str, ...] = (EVERY_TABLE,)
     actions: tuple[Action, ...] = tuple(Action)
+    rate: str | None = None
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    @field_validator("rate")
+    @classmethod
+    def _refuse_other_rates(cls, rate: str | None) -> str | None:
+        if rate is not None:
+            parse_rate(rate)
+        return rate
 
     def is_valid(self, now: datetime) -> bool:
         """Whether it is neither revoked nor expired."""
@@ -65,6 +75,14 @@ class ApiKey(BaseModel):
         """Whether it may do that with the table."""
         return action in self.actions and self.may_see(table)
 
+    def refusal(self, action: Action | None, table: str) -> str:
+        """Why it may not do that with the table, or see it, and what to change."""
+        wanted = f"--table {table}" + ("" if action is None else f" --action {action}")
+        return (
+            f"key {self.id} may {' and '.join(self.actions)} {', '.join(self.tables)}: this needs one that was "
+            f"made with ./lakehouse keys create NAME {wanted}"
+        )
+
 
 class _Content(BaseModel):
     keys: list[ApiKey] = []
@@ -76,9 +94,14 @@ def issue(
     *,
     tables: Iterable[str] = (EVERY_TABLE,),
     actions: Iterable[Action] = tuple(Action),
+    rate: str | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key; returns what is kept of it, and the text that its user sends, which is kept nowhere."""
+    """Make a key; returns what is kept of it, and the text that its user sends, which is kept nowhere.
+
+    Raises:
+        ValueError: ``rate`` is none.
+    """
     identifier = secrets.token_hex(ID_BYTES)
     text = f"{PREFIX}_{identifier}_{secrets.token_urlsafe(SECRET_BYTES)}"
     key = ApiKey(
@@ -87,6 +110,7 @@ def issue(
         sha256=_hash(text),
         tables=tuple(tables),
         actions=tuple(actions),
+        rate=rate,
         created_at=now,
         expires_at=expires_at,
     )

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts import LakehouseError
+from settings.access import TokenSettings, check_origin, parse_rate
 from settings.spark import KubernetesSettings, SparkMode, spark_mode
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="LAKEHOUSE_", env_nested_delimiter="__", env_file_encoding="utf-8", extra="ignore"
+        env_prefix="LAKEHOUSE_",
+        env_nested_delimiter="__",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        populate_by_name=True,
     )
 
     home: Path
@@ -121,6 +126,18 @@ class Settings(BaseSettings):
     api_read_threads: int = Field(default=4, ge=1)
     api_max_streams: int = Field(default=4, ge=1)
     """Answers with all rows that one process sends at once; each takes some ten megabytes of memory."""
+    api_query_timeout_s: float = Field(default=30, gt=0)
+    """How long a query may read before it is cancelled; of an answer in pieces, each of them."""
+    api_rate_limit: str = "6000/minute"
+    """Requests of a key that was made without ``--rate``, or of the holder of tokens; ``unlimited`` for none."""
+    api_tokens: TokenSettings = TokenSettings()
+    api_cors_origins: tuple[str, ...] = ()
+    """Origins of pages, as a JSON list, whose scripts browsers let read answers; ``["*"]`` for all."""
+
+    otlp_endpoint: str = Field(
+        default="", validation_alias=AliasChoices("LAKEHOUSE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    """Base address of a collector for traces over OTLP/HTTP, as ``http://127.0.0.1:4318``; none without."""
 
     java_home: Path | None = None
     spark_master: str = "local[2]"
@@ -146,6 +163,24 @@ class Settings(BaseSettings):
             return None
         if not url.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("a webhook begins with http:// or https://")
+        return url
+
+    @field_validator("api_rate_limit")
+    @classmethod
+    def _refuse_other_rates(cls, rate: str) -> str:
+        parse_rate(rate)
+        return rate
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _refuse_other_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_origin(origin) for origin in origins)
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _refuse_other_endpoints(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("a collector's address begins with http:// or https://: OTLP over gRPC is not spoken")
         return url
 
     @field_validator("spark_master")
@@ -231,4 +266,7 @@ def _explained(problem: "ErrorDetails") -> str:
     """A problem with the variable that causes it; one of several names them itself."""
     if not problem["loc"]:
         return problem["msg"]
-    return f"LAKEHOUSE_{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+    name = "__".join(str(part) for part in problem["loc"]).upper()
+    # of a setting that has several names, the one that was used
+    prefix = "" if name.startswith(("LAKEHOUSE_", "OTEL_")) else "LAKEHOUSE_"
+    return f"{prefix}{name}: {problem['msg']}"

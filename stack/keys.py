@@ -11,7 +11,7 @@ from rich.table import Table as ShownTable
 from contracts import served_tables
 from resources.api_keys import EVERY_TABLE, Action, ApiKey, KeyFile, issue
 from resources.terminal import console
-from settings import load_settings
+from settings import load_settings, parse_rate
 from stack.errors import StackError
 
 app = typer.Typer(name="keys", help="Keys of the API: who may read which tables.", no_args_is_help=True)
@@ -30,6 +30,8 @@ class ShownKey(BaseModel):
     name: str
     tables: tuple[str, ...]
     actions: tuple[Action, ...]
+    rate: str | None
+    """``None`` where that of the settings holds."""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -51,6 +53,10 @@ def create(
         list[str] | None, typer.Option("--table", help="A table, as gold.city_hourly, or several, as 'gold.*'.")
     ] = None,
     actions: Annotated[list[Action] | None, typer.Option("--action", help="What it may do.")] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="How many requests, as 600/minute, or unlimited; by default LAKEHOUSE_API_RATE_LIMIT."),
+    ] = None,
     days: Annotated[int, typer.Option(min=0, help="How long it is valid; 0 is for ever.")] = DEFAULT_DAYS,
     as_json: Json = False,
 ) -> None:
@@ -60,11 +66,17 @@ def create(
         if not any(fnmatchcase(table.identifier, pattern) for table in served_tables()):
             names = ", ".join(table.identifier for table in served_tables())
             raise StackError(f"--table {pattern!r} is none of the tables that are served: {names}")
+    if rate is not None:
+        try:
+            parse_rate(rate)
+        except ValueError as error:
+            raise StackError(f"--rate: {error}") from error
     key, text = issue(
         name,
         now,
         tables=tables or (EVERY_TABLE,),
         actions=actions or tuple(Action),
+        rate=rate,
         expires_at=now + timedelta(days=days) if days else None,
     )
     _file().add(key)
@@ -79,11 +91,13 @@ def list_keys(*, as_json: Json = False) -> None:
     if as_json:
         typer.echo(KeysAnswer(keys=[_shown(key, now) for key in keys]).model_dump_json())
         return
-    shown = ShownTable("id", "name", "tables", "actions", "expires", "state", box=None)
+    shown = ShownTable("id", "name", "tables", "actions", "rate", "expires", "state", box=None)
     for key in keys:
         state = "valid" if key.is_valid(now) else "expired" if key.revoked_at is None else "revoked"
         expires = "never" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
-        shown.add_row(key.id, key.name, " ".join(key.tables), " ".join(key.actions), expires, state)
+        shown.add_row(
+            key.id, key.name, " ".join(key.tables), " ".join(key.actions), key.rate or "default", expires, state
+        )
     console(stderr=False).print(shown)
 
 
@@ -111,7 +125,7 @@ def rotate(
     if old is None:
         raise StackError(f"no valid key is {identifier!r}: ./lakehouse keys list shows them")
     expires_at = None if old.expires_at is None else now + (old.expires_at - old.created_at)
-    key, text = issue(old.name, now, tables=old.tables, actions=old.actions, expires_at=expires_at)
+    key, text = issue(old.name, now, tables=old.tables, actions=old.actions, rate=old.rate, expires_at=expires_at)
     file.add(key)
     end = now + timedelta(hours=overlap_hours)
     file.replace(identifier, lambda key: key.model_copy(update={"expires_at": min(end, key.expires_at or end)}))

@@ -56,6 +56,23 @@ def test_without_options_a_key_may_everything_for_ninety_days(file: KeyFile) -> 
     assert key.expires_at == key.created_at + timedelta(days=90)
 
 
+def test_a_key_has_the_rate_that_it_is_given_and_keeps_it(file: KeyFile) -> None:
+    made = answer("create", "busy", "--rate", "600/minute")
+    assert made["rate"] == "600/minute"
+    assert answer("rotate", made["id"])["rate"] == "600/minute"
+    assert "600/minute" in run("list").stdout
+    assert answer("create", "usual")["rate"] is None
+    assert answer("create", "machine", "--rate", "unlimited")["rate"] == "unlimited"
+
+
+@pytest.mark.parametrize("rate", ["600", "0/minute", "-1/minute", "600/fortnight", "1.5/second", "", "x"])
+def test_a_rate_that_is_none_is_refused(file: KeyFile, rate: str) -> None:
+    done = run("create", "typing error", "--rate", rate)
+    assert isinstance(done.exception, StackError)
+    assert "600/minute" in str(done.exception)
+    assert file.read() == []
+
+
 def test_a_key_for_ever_does_not_expire(file: KeyFile) -> None:
     made = answer("create", "machine", "--days", "0")
     assert made["expires_at"] is None
