@@ -13,8 +13,10 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError, RESTError
 from pyiceberg.table import Table as IcebergTable
 
+from api.deadlines import run_in_thread
 from api.problems import RETRY_AFTER_S, UnavailableError
 from api.shared import Shared
+from api.tracing import span
 from contracts import Table
 from settings import Settings
 
@@ -73,6 +75,7 @@ class CatalogReader:
         self, settings: Settings, open_catalog: Callable[[Settings], Catalog], tables: Iterable[Table]
     ) -> None:
         self._reads = CapacityLimiter(settings.api_read_threads)
+        self._timeout_s = settings.api_query_timeout_s
         # apart, so that a health check does not queue behind long reads
         self._loads = CapacityLimiter(settings.api_read_threads)
         self._streams = Semaphore(settings.api_max_streams)
@@ -93,9 +96,11 @@ class CatalogReader:
 
         Raises:
             CatalogUnavailableError: the object store does not answer.
+            QueryTimeoutError: it took too long, and was stopped.
         """
         try:
-            return await to_thread.run_sync(function, limiter=self._reads)
+            with span("read"):
+                return await run_in_thread(function, limiter=self._reads, seconds=self._timeout_s)
         except STORAGE_ERRORS as error:
             logger.warning("a read failed: %s", error)
             raise CatalogUnavailableError from error

@@ -38,6 +38,17 @@ class Metrics:
             "lakehouse_api_requests_in_flight", "Requests that are being answered", registry=self.registry
         )
 
+        self.limited = Counter(
+            "lakehouse_api_rate_limited",
+            "Requests that were refused for the rate of their key",
+            registry=self.registry,
+        )
+        self.unlimited = Counter(
+            "lakehouse_api_rate_unlimited",
+            "Requests of keys with a limit that was not held, as Redis did not answer",
+            registry=self.registry,
+        )
+
     def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count an answer of ``route``, the template of its path; ``None`` where no route matched."""
         labels = (route or OTHER, method if method in METHODS else OTHER, f"{status // 100}xx")

@@ -9,9 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from api.observation import REQUEST_ID
+from api.headers import REQUEST_ID, with_defaults
 
 MEDIA_TYPE = "application/problem+json"
+
+ABOUT_BLANK = "about:blank"
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""Type of problem in draft-ietf-httpapi-ratelimit-headers-10, section "Problem Types"."""
 
 RETRY_AFTER_S = 5
 """Seconds that a client is asked to wait for a service that does not answer: about what its restart takes."""
@@ -28,6 +32,7 @@ class Problem(BaseModel):
     """What went wrong and what to change (RFC 9457)."""
 
     model_config = ConfigDict(
+        populate_by_name=True,
         json_schema_extra={
             "examples": [
                 {
@@ -37,15 +42,22 @@ class Problem(BaseModel):
                     "detail": "there is no table 'bronze.trafic_events': did you mean bronze.traffic_events?",
                 }
             ]
-        }
+        },
     )
 
-    type: str = Field(default="about:blank", description="`about:blank`: the status says what kind it is")
+    type: str = Field(
+        default=ABOUT_BLANK, description="`about:blank`: the status says what kind it is; status 429 has its own"
+    )
     title: str = Field(description="The status in words")
     status: int = Field(description="The HTTP status")
     detail: str = Field(description="What to change")
     errors: list[InvalidParameter] | None = Field(
         default=None, description="The wrong parameters, for status 422 only"
+    )
+    violated_policies: list[str] | None = Field(
+        default=None,
+        alias="violated-policies",
+        description="The limits that were exceeded, as `RateLimit-Policy` names them, for status 429 only",
     )
     request_id: str | None = Field(
         default=None, description="Which request it was: its lines in the service's log have the same"
@@ -61,12 +73,14 @@ class ProblemError(Exception):
         detail: str,
         *,
         errors: Sequence[InvalidParameter] | None = None,
+        violated_policies: Sequence[str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = errors
+        self.violated_policies = violated_policies
         self.headers = headers
 
 
@@ -79,10 +93,10 @@ class InvalidParametersError(ProblemError):
 
 
 class UnavailableError(ProblemError):
-    """The catalog or the object store does not answer, or does not have the table yet."""
+    """What an answer needs does not answer, as catalog and object store, or is not there yet."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+    def __init__(self, detail: str, *, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(retry_after_s)})
 
 
 def problem_response(
@@ -91,17 +105,21 @@ def problem_response(
     detail: str,
     *,
     errors: Sequence[InvalidParameter] | None = None,
+    violated_policies: Sequence[str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer ``request`` with a problem document."""
     problem = Problem(
+        type=ABOUT_BLANK if violated_policies is None else QUOTA_EXCEEDED,
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         errors=None if errors is None else list(errors),
+        violated_policies=None if violated_policies is None else list(violated_policies),
         request_id=request.state.request_id,
     )
-    return Response(orjson.dumps(problem.model_dump(exclude_none=True)), status, headers, media_type=MEDIA_TYPE)
+    document = problem.model_dump(by_alias=True, exclude_none=True)
+    return Response(orjson.dumps(document), status, headers, media_type=MEDIA_TYPE)
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -109,7 +127,14 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(ProblemError)
     async def _problem(request: Request, error: ProblemError) -> Response:
-        return problem_response(request, error.status, error.detail, errors=error.errors, headers=error.headers)
+        return problem_response(
+            request,
+            error.status,
+            error.detail,
+            errors=error.errors,
+            violated_policies=error.violated_policies,
+            headers=error.headers,
+        )
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -131,12 +156,13 @@ def handle_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, _: Exception) -> Response:
-        # outside of all middleware, which gives other answers the header
+        # outside of all middleware, which gives other answers their headers
+        defaults = {name.decode(): value.decode() for name, value in with_defaults([])}
         return problem_response(
             request,
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "an unexpected error, which the service's log explains",
-            headers={REQUEST_ID: request.state.request_id},
+            headers={REQUEST_ID: request.state.request_id, **defaults},
         )
 
 
@@ -145,14 +171,21 @@ def _example(status: HTTPStatus, detail: str) -> dict[str, object]:
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object]]:
-    """OpenAPI descriptions of the errors that a route answers with."""
+    """OpenAPI descriptions of the errors that a route answers with.
+
+    Where it asks for a key (401), requests are limited (429), and the keys of tokens may be out of reach (503).
+    """
+    if HTTPStatus.UNAUTHORIZED in statuses:
+        # a dict, as a route may name them itself
+        of_keys = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+        statuses = tuple(dict.fromkeys((*statuses, *of_keys)))
     described = {
         HTTPStatus.UNAUTHORIZED: (
-            "The key is missing, wrong, expired or revoked.",
+            "The key or token is missing, wrong, expired or revoked.",
             "send a valid key in the header X-API-Key, or as Authorization: Bearer",
         ),
         HTTPStatus.FORBIDDEN: (
-            "The key is not for this table, or not for this use of it.",
+            "The key or token is not for this table, or not for this use of it.",
             "key 1f0c9a2e may read gold.*: this needs one that was made with ./lakehouse keys create NAME "
             "--table bronze.traffic_events --action read",
         ),
@@ -172,8 +205,14 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object
             "A parameter is unknown or does not fit the table; `errors` names each.",
             "limit: Input should be greater than or equal to 1",
         ),
+        HTTPStatus.TOO_MANY_REQUESTS: (
+            "The key, or the holder of the token, has sent as many requests as it may. `RateLimit-Policy` and "
+            "`RateLimit` say how many that is, `Retry-After` in how many seconds the next is answered.",
+            "key 1f0c9a2e may send 600 requests in 60 s: send the next in 3 s",
+        ),
         HTTPStatus.SERVICE_UNAVAILABLE: (
-            "The catalog or the object store does not answer, a table is not there yet, or too much is streamed. "
+            "The catalog, the object store or the issuer of a token does not answer, a table is not there yet, a "
+            "query took too long, or too much is streamed. "
             "`Retry-After` says in how many seconds to try again.",
             f"the catalog or the object store does not answer: try again in {RETRY_AFTER_S} s",
         ),

@@ -13,6 +13,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from api.aggregates.dependencies import AggregateQuery
 from api.aggregates.measures import COUNT
+from api.deadlines import interrupted_by_deadline
 from api.problems import InvalidParameter, InvalidParametersError
 from api.rows.answers import Page
 from api.rows.formats import Format
@@ -108,7 +109,8 @@ def _aggregate(rows: pa.RecordBatchReader, query: AggregateQuery) -> pa.Table:
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 1}) as connection:
         connection.register("rows", rows)
         try:
-            found: pa.Table = connection.sql(sql).to_arrow_table()
+            with interrupted_by_deadline(connection.interrupt):
+                found: pa.Table = connection.sql(sql).to_arrow_table()
         except duckdb.OutOfMemoryException as error:
             raise TooManyGroupsError from error
         except duckdb.ConversionException as error:

@@ -14,6 +14,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
+from api.deadlines import check_deadline
 from api.rows.answers import Page
 from api.rows.dependencies import RowQuery
 from api.rows.service import contract_schema, file_groups
@@ -91,6 +92,7 @@ def _batches_of_large_file(
             fragment = dataset.ParquetFileFormat().make_fragment(opened)
             row_groups = [group.id for group in fragment.subset(condition, schema=file.schema_arrow).row_groups]
         for batch in file.iter_batches(BATCH_ROWS, row_groups=row_groups, columns=columns):
+            check_deadline()
             yield _projected(batch if condition is None else batch.filter(condition), projection, names)
 
 

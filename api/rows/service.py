@@ -15,6 +15,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import NestedField, PrimitiveType
 
 from api.catalog import TableBehindContractError
+from api.deadlines import check_deadline
 from api.rows.answers import Page
 from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_of
 from api.rows.dependencies import RowQuery
@@ -159,16 +160,22 @@ def _all_after(last: pa.Scalar, best: Any, direction: Direction) -> bool:  # noq
 def file_groups(
     tasks: Iterable[FileScanTask], *, most_bytes: int = GROUP_BYTES
 ) -> Iterator[Sequence[FileScanTask]]:
-    """Files read at once: at most ``GROUP_FILES`` of them, of ``most_bytes`` together; or a larger one."""
+    """Files read at once: at most ``GROUP_FILES`` of them, of ``most_bytes`` together; or a larger one.
+
+    Raises:
+        ReadCancelledError: the read is to stop.
+    """
     group: list[FileScanTask] = []
     size = 0
     for task in tasks:
         if group and (len(group) == GROUP_FILES or size + task.file.file_size_in_bytes > most_bytes):
+            check_deadline()
             yield group
             group, size = [], 0
         group.append(task)
         size += task.file.file_size_in_bytes
     if group:
+        check_deadline()
         yield group
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import suppress
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -43,6 +44,7 @@ class StreamedAnswer(StreamingResponse):
         Raises:
             TooManyStreamsError: as many answers are being streamed as may be.
             CatalogUnavailableError: the object store does not answer.
+            QueryTimeoutError: a piece took too long.
         """
         with self._reader.streaming():
             try:
@@ -50,7 +52,9 @@ class StreamedAnswer(StreamingResponse):
                 self._piece = await self._next()
                 await super().__call__(scope, receive, send)
             finally:
-                self._pieces.close()
+                # one that is still read, as it took too long, ends where it is stopped
+                with suppress(ValueError):
+                    self._pieces.close()
 
     async def stream_response(self, send: Send) -> None:
         """Send all pieces, or as many as the client takes."""
