@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog
 
 from api.aggregates.router import aggregates_router
 from api.catalog import CatalogReader
+from api.headers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS
 from api.health.router import router as health_router
 from api.latest.changes import ChangeFeed
 from api.latest.router import latest_router
@@ -21,10 +24,12 @@ from api.metrics import Metrics
 from api.observation import Observation
 from api.problems import InvalidParameter, Problem, handle_problems
 from api.quality.router import router as quality_router
+from api.rate_limits import RateLimiter
 from api.rows.router import rows_router
 from api.tables.metrics import TableMetrics
 from api.tables.router import router as tables_router
 from api.tables.states import TableStates
+from api.tracing import Tracing
 from api.windows.router import windows_router
 from contracts import families, served_tables
 from resources.api_keys import KeyFile, KeyRing
@@ -32,14 +37,20 @@ from resources.catalog import open_catalog
 from resources.hot_view import connect_async
 from resources.object_store import object_store
 from resources.service import end_with_parent
-from settings import Settings, load_settings
+from settings import Settings, TokenSettings, load_settings
+
+if TYPE_CHECKING:
+    from api.tokens import TokenVerifier
 
 DESCRIPTION = """
 Tables of the city's sensors (traffic, weather, energy), read from the Iceberg catalog.
 
 * **Key.** Everything under `/v1` needs a key, as header `X-API-Key` or as `Authorization: Bearer`. That of the
   installation sees everything; a local one keeps it in `.lakehouse/local.env` (`LAKEHOUSE_API_KEY`). Others, for
-  some tables and some time, are made by `./lakehouse keys create`; what they do not see is answered 403.
+  some tables and some time, are made by `./lakehouse keys create`; what they do not see is answered 403. Where the
+  installation accepts an issuer's access tokens (JWT), those do as well, as bearer.
+* **Limits.** A key may send so many requests in some seconds: `RateLimit-Policy` says how many, `RateLimit` what
+  is left, and one too many is answered 429 with `Retry-After`.
 * **Tables.** `GET /v1/tables` lists what there is, `GET /v1/tables/{namespace}.{table}` describes one table,
   `GET /v1/tables/{namespace}.{table}/rows` reads it, and `/aggregate` in place of `/rows` counts, sums and
   averages.
@@ -57,6 +68,14 @@ curl -H "X-API-Key: $LAKEHOUSE_API_KEY" \\
   "http://127.0.0.1:8000/v1/tables/bronze.traffic_events/rows?zone=centre&avg_speed_kmh__lt=20&order=-event_time&limit=5"
 ```
 """
+
+NO_TELEMETRY_OF_ITS_OWN: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI would note the whole address of a request where a process has set up OpenTelemetry."""
 
 
 def create_app(
@@ -90,16 +109,31 @@ def create_app(
         app.state.states = TableStates(app.state.reader)
         table_metrics.attach(app.state.reader, app.state.states)
         ports = configured.api_metrics_ports if serve_metrics else ()
-        async with connect_async(configured) as app.state.redis:
+        # connections of its own: a limit does not wait for one that reads much
+        async with connect_async(configured) as app.state.redis, connect_async(configured) as of_limits:
+            app.state.limiter = RateLimiter(of_limits, configured.api_rate_limit, metrics)
             app.state.changes = ChangeFeed(app.state.redis)
+            if tracing is not None:
+                tracing.start()
             with metrics.served(configured.api_host, ports):
                 yield
             await app.state.changes.close()
+            if tracing is not None:
+                await tracing.stop()
 
-    app = FastAPI(title="City lakehouse", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="City lakehouse",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        telemetry=NO_TELEMETRY_OF_ITS_OWN,
+    )
+    _allow_origins(app, configured)
     app.add_middleware(Observation, metrics=metrics)
+    tracing = Tracing(app, configured.otlp_endpoint) if configured.otlp_endpoint else None
     app.state.settings = configured
     app.state.keys = KeyRing(KeyFile(configured.api_keys_file))
+    app.state.tokens = _token_verifier(configured.api_tokens)
     app.state.metrics = metrics
     app.state.tables = {table.identifier: table for table in served}
     handle_problems(app)
@@ -125,6 +159,27 @@ def create_worker() -> FastAPI:
     end_with_parent()
     write_json_lines()
     return create_app(serve_metrics=True)
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """Let scripts of the pages that the settings name read answers; without any, browsers let none but our own."""
+    if settings.api_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api_cors_origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+        )
+
+
+def _token_verifier(settings: TokenSettings) -> "TokenVerifier | None":
+    if not settings.issuer:
+        return None
+    # who has no issuer need not wait for the libraries of cryptography
+    from api.tokens import TokenVerifier
+
+    return TokenVerifier(settings)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

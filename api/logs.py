@@ -9,16 +9,20 @@ import orjson
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that is being answered."""
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""Of the trace that the request is part of, where there are traces."""
 
 ACCESS = logging.getLogger("api.access")
-"""One line for each request. Neither addresses nor queries: keys and places may stand in those."""
+"""One line for each request: who read what, from which snapshot, and how much. Neither addresses nor queries: keys
+and places may stand in those."""
 
 FIELDS = "fields"
 """Attribute of a record that holds further members of its line."""
 
 
 class JsonLines(logging.Formatter):
-    """A record as a line of JSON: ``time``, ``level``, ``logger``, ``message``, ``request_id`` and its fields."""
+    """A record as a line of JSON: ``time``, ``level``, ``logger``, ``message``, ``request_id``, ``trace_id`` where
+    there is one, and its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write ``record``; an exception is in the member ``exception``, with its trace."""
@@ -28,8 +32,10 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "request_id": request_id.get(),
-            **getattr(record, FIELDS, {}),
         }
+        if trace := trace_id.get():
+            line["trace_id"] = trace
+        line |= getattr(record, FIELDS, {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, option=orjson.OPT_UTC_Z).decode()

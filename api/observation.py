@@ -4,16 +4,19 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.logs import ACCESS, FIELDS, request_id
+from api.headers import REQUEST_ID, with_defaults
+from api.logs import ACCESS, FIELDS, request_id, trace_id
 from api.metrics import Metrics
+from api.rate_limits import Standing
+from api.tracing import annotate, id_of_trace
 
-REQUEST_ID = "X-Request-ID"
 _HEADER = REQUEST_ID.lower().encode()
+_SNAPSHOT = b"lakehouse-snapshot-id"
 _SANE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """Of an id that a client sends: what can stand in a header and in a line of a log as it is."""
 
@@ -39,7 +42,8 @@ class Observation:
         # a dict of its own: the one that a server hands over may be that of all requests
         scope["state"] = {**scope.get("state", {}), "request_id": identifier}
         token = request_id.set(identifier)
-        answer = _Answer(send, identifier)
+        trace_token = trace_id.set(id_of_trace(scope))
+        answer = _Answer(send, scope)
         self._metrics.in_flight.inc()
         status = CLIENT_GONE
         try:
@@ -51,6 +55,7 @@ class Observation:
         finally:
             self._metrics.in_flight.dec()
             self._note(scope, answer, answer.status or status)
+            trace_id.reset(trace_token)
             request_id.reset(token)
 
     def _note(self, scope: Scope, answer: "_Answer", status: int) -> None:
@@ -64,27 +69,47 @@ class Observation:
             "status": status,
             "begun_ms": round(begun * 1000, 3),
             "duration_ms": round((now - answer.started_at) * 1000, 3),
-            "key_id": scope["state"].get("key_id"),
+            **(answer.read or _what_is_read(scope)),
+            "sent_bytes": answer.sent_bytes,
         }
         ACCESS.info("answered", extra={FIELDS: fields})
 
 
 class _Answer:
-    """Sends an answer on, with the id of the request, and notes its status and when it began."""
+    """Sends an answer on, with the headers that all have, and notes what it was and when it began."""
 
-    def __init__(self, send: Send, identifier: str) -> None:
+    def __init__(self, send: Send, scope: Scope) -> None:
         self._send = send
-        self._id = identifier.encode()
+        self._scope = scope
         self.started_at = time.perf_counter()
         self.begun_at: float | None = None
         self.status: int | None = None
+        self.read: Mapping[str, str | None] = {}
+        self.sent_bytes = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.begun_at = time.perf_counter()
-            message["headers"] = [*message["headers"], (_HEADER, self._id)]
+            state = self._scope["state"]
+            headers = with_defaults([*message["headers"], (_HEADER, state["request_id"].encode())])
+            standing: Standing | None = state.get("rate_limit")
+            if standing is not None:
+                headers += standing.headers
+            message["headers"] = headers
+            self.read = _what_is_read(self._scope, headers)
+            # the span is over when the last of the answer is sent
+            annotate(self._scope, {"request_id": state["request_id"], **self.read})
+        else:
+            self.sent_bytes += len(message.get("body", b""))
         await self._send(message)
+
+
+def _what_is_read(scope: Scope, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, str | None]:
+    """Who reads what, and from which snapshot, as far as it is known."""
+    action, table = scope["state"].get("access", (None, None))
+    snapshot = next((value.decode() for name, value in headers if name == _SNAPSHOT), None)
+    return {"key_id": scope["state"].get("key_id"), "action": action, "table": table, "snapshot_id": snapshot}
 
 
 def _sent_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

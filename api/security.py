@@ -1,24 +1,58 @@
-"""API keys: everything under ``/v1`` asks for one, and each sees the tables that it was made for."""
+"""Who asks: everything under ``/v1`` wants an API key or an access token, and each sees the tables it is for."""
 
 import secrets
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from api.problems import ProblemError, UnavailableError
+from api.rate_limits import RateLimiter
 from resources.api_keys import Action, ApiKey, ApiKeysError, KeyRing
-from settings import Settings
+from settings import UNLIMITED, Settings
+
+if TYPE_CHECKING:
+    from api.tokens import TokenVerifier
 
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of this installation")
-_bearer = HTTPBearer(auto_error=False, description="The same key as a bearer token")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="The same key as a bearer token; or, where the installation accepts those of an issuer, an access "
+    "token (JWT) with scopes as `read:gold.*` and `live:bronze.traffic_events`",
+)
 
 INSTALLATION = ApiKey(
-    id="installation", name="the key of this installation", sha256="", created_at=datetime(2000, 1, 1, tzinfo=UTC)
+    id="installation",
+    name="the key of this installation",
+    sha256="",
+    rate=UNLIMITED,
+    created_at=datetime(2000, 1, 1, tzinfo=UTC),
 )
 """The key in the settings, which may everything."""
+
+
+class Caller(Protocol):
+    """Who sent a request, by a key or a token, and what he may."""
+
+    @property
+    def id(self) -> str:
+        """Says who it is, but is no secret."""
+
+    @property
+    def rate(self) -> str | None:
+        """How many requests; ``None`` where the settings say."""
+
+    def may_see(self, table: str) -> bool:
+        """Whether he may know of the table."""
+
+    def may(self, action: Action, table: str) -> bool:
+        """Whether he may do that with the table."""
+
+    def refusal(self, action: Action | None, table: str) -> str:
+        """Why he may not do that with the table, or see it, and what to change."""
 
 
 class UnauthorizedError(ProblemError):
@@ -33,56 +67,76 @@ class UnauthorizedError(ProblemError):
 
 
 class ForbiddenError(ProblemError):
-    """The key is valid, but not for this."""
+    """The key or token is valid, but not for this."""
 
-    def __init__(self, key: ApiKey, action: Action | None, table: str) -> None:
-        wanted = f"--table {table}" + ("" if action is None else f" --action {action}")
+    def __init__(self, caller: Caller, action: Action | None, table: str) -> None:
+        scope = f"{action or Action.READ}:{table}"
         super().__init__(
             HTTPStatus.FORBIDDEN,
-            f"key {key.id} may {' and '.join(key.actions)} {', '.join(key.tables)}: this needs one that was made "
-            f"with ./lakehouse keys create NAME {wanted}",
-            headers={"WWW-Authenticate": 'Bearer realm="lakehouse", error="insufficient_scope"'},
+            caller.refusal(action, table),
+            headers={
+                "WWW-Authenticate": f'Bearer realm="lakehouse", error="insufficient_scope", scope="{scope}"',
+            },
         )
+
+
+async def authenticate(connection: HTTPConnection, header: str | None, bearer: str | None) -> Caller:
+    """Return who sent the key in ``header``, or the key or token in ``bearer``, and count the request.
+
+    Raises:
+        UnauthorizedError: no key was sent, or none that is valid.
+        InvalidTokenError: the token is not valid.
+        TooManyRequestsError: he has sent as many requests as he may.
+        UnavailableError: the file of keys is not readable, or the keys that tokens are signed with are not.
+    """
+    caller = await _caller(connection, header, bearer)
+    # known before it is refused for its rate
+    connection.state.key_id = caller.id
+    limiter: RateLimiter = connection.app.state.limiter
+    connection.state.rate_limit = await limiter.admit(caller.id, caller.rate)
+    return caller
+
+
+async def _caller(connection: HTTPConnection, header: str | None, bearer: str | None) -> Caller:
+    state = connection.app.state
+    settings: Settings = state.settings
+    ring: KeyRing = state.keys
+    tokens: TokenVerifier | None = state.tokens
+    sent = header if header is not None else bearer or ""
+    # bytes, because compare_digest refuses text beyond ASCII
+    if secrets.compare_digest(sent.encode(), settings.api_key.get_secret_value().encode()):
+        return INSTALLATION
+    if tokens is not None and header is None and sent.count(".") == 2:
+        return await tokens.holder(sent)
+    try:
+        key = ring.find(sent, datetime.now(UTC)) if sent else None
+    except ApiKeysError as error:
+        raise UnavailableError("the keys cannot be read now") from error
+    if key is None:
+        raise UnauthorizedError
+    return key
 
 
 async def require_key(
     request: Request,
     header: Annotated[str | None, Security(_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-) -> ApiKey:
-    """Let only requests with a valid key pass, and return that key.
-
-    Raises:
-        UnauthorizedError: no key was sent, or none that is valid.
-        UnavailableError: the file of keys is not readable.
-    """
-    settings: Settings = request.app.state.settings
-    ring: KeyRing = request.app.state.keys
-    sent = header if header is not None else bearer.credentials if bearer is not None else ""
-    # bytes, because compare_digest refuses text beyond ASCII
-    if secrets.compare_digest(sent.encode(), settings.api_key.get_secret_value().encode()):
-        key: ApiKey | None = INSTALLATION
-    else:
-        try:
-            key = ring.find(sent, datetime.now(UTC)) if sent else None
-        except ApiKeysError as error:
-            raise UnavailableError("the keys cannot be read now") from error
-    if key is None:
-        raise UnauthorizedError
-    request.state.key_id = key.id
-    return key
+) -> Caller:
+    """Let only requests with a valid key or token pass, as :func:`authenticate` has it, and return who sent it."""
+    return await authenticate(request, header, None if bearer is None else bearer.credentials)
 
 
 RequiresKey = Depends(require_key)
-SentKey = Annotated[ApiKey, RequiresKey]
-"""The key of the request."""
+SentKey = Annotated[Caller, RequiresKey]
+"""Who sent the request."""
 
 
 def requires(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends returns
-    """Dependency of a route that shows what is in ``table``; answers 403 for a key that may not do that."""
+    """Dependency of a route that shows what is in ``table``; answers 403 to who may not do that."""
 
-    async def permitted(key: SentKey) -> None:
-        if not key.may(action, table):
-            raise ForbiddenError(key, action, table)
+    async def permitted(request: Request, caller: SentKey) -> None:
+        request.state.access = (action, table)
+        if not caller.may(action, table):
+            raise ForbiddenError(caller, action, table)
 
     return Depends(permitted)

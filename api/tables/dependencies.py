@@ -51,7 +51,8 @@ ServedTable = Annotated[Table, Depends(_served_table)]
 """The contract of the table in the path; answers 404 if there is none."""
 
 
-async def _visible_table(table: ServedTable, key: SentKey) -> Table:
+async def _visible_table(request: Request, table: ServedTable, key: SentKey) -> Table:
+    request.state.access = ("describe", table.identifier)
     if not key.may_see(table.identifier):
         raise ForbiddenError(key, None, table.identifier)
     return table

@@ -1,4 +1,4 @@
-"""Keys for some tables: what each may, on every route that the API has."""
+"""Keys and tokens for some tables: what each may, on every route that the API has."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,9 @@ from api.app import create_app
 from contracts import families, served_tables
 from resources.api_keys import Action, ApiKey, KeyFile, issue
 from settings import Settings
+from tests.unit.api.token_issuer import Issuer, RsaKey, token
 
+RSA, STRANGER = RsaKey("rsa-1"), RsaKey("rsa-1")
 KEY = "the-key-of-these-tests"
 DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 TABLES = [table.identifier for table in served_tables()]
@@ -42,9 +44,12 @@ def routes() -> list[tuple[str, Action | None, str]]:
 
 
 @pytest.fixture(scope="module")
-def own_settings(hot_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def own_settings(hot_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder: Path = tmp_path_factory.mktemp("keys")
-    return hot_settings.model_copy(update={"api_keys_file": folder / "api-keys.json"})
+    with Issuer(RSA).running() as issuer:
+        yield hot_settings.model_copy(
+            update={"api_keys_file": folder / "api-keys.json", "api_tokens": issuer.settings}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,15 @@ def kept(settings: Settings, **scope: object) -> tuple[ApiKey, dict[str, str]]:
     return key, {"X-API-Key": text}
 
 
+def sent(settings: Settings, kind: str, tables: tuple[str, ...], actions: tuple[Action, ...]) -> dict[str, str]:
+    """What carries these rights: a key in either header, or a token with them as scopes."""
+    if kind == "token":
+        scopes = " ".join(f"{action}:{table}" for action in actions for table in tables)
+        return {"Authorization": f"Bearer {token(RSA, scope=scopes)}"}
+    _, headers = kept(settings, tables=tables, actions=actions, rate="unlimited")
+    return headers if kind == "key" else {"Authorization": f"Bearer {headers['X-API-Key']}"}
+
+
 def test_the_routes_above_are_all_that_show_data(anonymous: TestClient) -> None:
     app = anonymous.app
     assert isinstance(app, FastAPI)
@@ -70,6 +84,7 @@ def test_the_routes_above_are_all_that_show_data(anonymous: TestClient) -> None:
     assert unknown == {"/v1/tables", "/v1/quality", "/v1/quality/report"} | {f"/v1/{f}/stream" for f in FAMILIES}
 
 
+@pytest.mark.parametrize("kind", ["key", "key as bearer", "token"])
 @pytest.mark.parametrize(
     ("tables", "actions"),
     [
@@ -80,15 +95,17 @@ def test_the_routes_above_are_all_that_show_data(anonymous: TestClient) -> None:
         (("bronze.traffic_events", "silver.energy_5m"), (Action.READ, Action.LIVE)),
     ],
 )
-def test_a_key_may_what_it_is_for_and_nothing_else(
+def test_a_key_or_token_may_what_it_is_for_and_nothing_else(
     anonymous: TestClient,
     own_settings: Settings,
     server: redis.Redis,
+    *,
+    kind: str,
     tables: tuple[str, ...],
     actions: tuple[Action],
 ) -> None:
     assert server.ping()
-    _, headers = kept(own_settings, tables=tables, actions=actions)
+    headers = sent(own_settings, kind, tables, actions)
     visible = {
         table
         for table in TABLES
@@ -101,7 +118,8 @@ def test_a_key_may_what_it_is_for_and_nothing_else(
         if not allowed:
             assert answer.status_code == HTTPStatus.FORBIDDEN
             assert answer.headers["Content-Type"] == "application/problem+json"
-            assert f"--table {table}" in answer.json()["detail"]
+            needed = f"{action or Action.READ}:{table}" if kind == "token" else f"--table {table}"
+            assert needed in answer.json()["detail"]
             assert "insufficient_scope" in answer.headers["WWW-Authenticate"]
     for family in FAMILIES:
         if f"bronze.{family}_events" not in visible or Action.LIVE not in actions:
@@ -136,3 +154,13 @@ def test_while_the_file_is_not_readable_the_key_of_the_installation_works(
     finally:
         own_settings.api_keys_file.write_bytes(content)
     assert anonymous.get("/v1/tables", headers=headers).status_code == HTTPStatus.OK
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, _, _ in routes()] + ["/v1/tables", "/v1/quality", "/v1/quality/report"]
+)
+def test_a_token_that_is_not_good_is_answered_nothing(anonymous: TestClient, path: str) -> None:
+    for bad in (token(STRANGER), token(RSA, exp=1), token(RSA, aud="other"), token(RSA)[:-8]):
+        answer = anonymous.get(path, headers={"Authorization": f"Bearer {bad}"})
+        assert answer.status_code == HTTPStatus.UNAUTHORIZED
+        assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]

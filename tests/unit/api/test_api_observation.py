@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from api.app import create_app
 from api.logs import JsonLines, write_json_lines
 from api.observation import _sent_id
+from resources.api_keys import KeyFile, issue
 from settings import Settings
 from tests.unit.api.conftest import KEY
 
@@ -119,6 +121,41 @@ def test_there_is_one_line_for_each_request(client: TestClient, caplog: pytest.L
     for line in lines(caplog):
         assert 0 <= line["begun_ms"] <= line["duration_ms"]
         assert line["message"] == "answered"
+
+
+def test_a_line_says_who_read_what_and_how_much(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "api.access")
+    read = client.get(f"{ROWS}?format=csv")
+    client.get(f"{ROWS}?format=csv", headers={"If-None-Match": read.headers["ETag"]})
+    streamed = client.get(f"{ROWS}?limit=all&format=ndjson")
+    client.get("/v1/tables/gold.city_hourly")
+    client.get("/v1/tables")
+    snapshot = read.headers["Lakehouse-Snapshot-Id"]
+    of_rows = {
+        "key_id": "installation",
+        "action": "read",
+        "table": "bronze.traffic_events",
+        "snapshot_id": snapshot,
+    }
+    first, known, all_rows, described, listed = lines(caplog)
+    assert first.items() >= {**of_rows, "sent_bytes": len(read.content)}.items()
+    assert known.items() >= {**of_rows, "status": 304, "sent_bytes": 0}.items()
+    assert all_rows.items() >= {**of_rows, "sent_bytes": len(streamed.content)}.items()
+    assert (described["action"], described["table"]) == ("describe", "gold.city_hourly")
+    assert (listed["key_id"], listed["table"], listed["snapshot_id"]) == ("installation", None, None)
+
+
+def test_what_is_refused_is_noted_with_what_was_wanted(
+    settings: Settings, catalog: SqlCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, text = issue("small", datetime.now(UTC), tables=["gold.*"])
+    KeyFile(settings.api_keys_file).add(key)
+    caplog.set_level(logging.INFO, "api.access")
+    with TestClient(create_app(settings, catalog_factory=lambda _: catalog)) as client:
+        assert client.get(ROWS, headers={"X-API-Key": text}).status_code == 403
+    (line,) = lines(caplog)
+    assert (line["key_id"], line["action"], line["table"]) == (key.id, "read", "bronze.traffic_events")
+    assert (line["status"], line["snapshot_id"]) == (403, None)
 
 
 def test_a_line_has_neither_key_nor_query_nor_path(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
