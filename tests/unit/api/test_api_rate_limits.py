@@ -107,7 +107,7 @@ def test_a_key_may_what_it_may_whichever_process_it_asks(
 def test_after_the_time_that_it_is_told_a_key_is_answered_again(
     workers: list[TestClient], own_settings: Settings
 ) -> None:
-    headers = key(own_settings, "3/second")
+    headers = key(own_settings, "2/second")
     answers = 0
     for _ in range(3):
         while (answer := workers[0].get(PATH, headers=headers)).status_code == 200:
