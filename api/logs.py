@@ -42,10 +42,11 @@ class JsonLines(logging.Formatter):
 
 
 def write_json_lines() -> None:
-    """Write what this service logs to stderr, as JSON lines."""
+    """Write what this service logs to stderr, as JSON lines, and what the sender of its traces complains of."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
-    logger = logging.getLogger("api")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [handler]
+    for name, level in (("api", logging.INFO), ("opentelemetry", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.propagate = False
+        logger.handlers = [handler]

@@ -208,7 +208,8 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, object
         HTTPStatus.TOO_MANY_REQUESTS: (
             "The key, or the holder of the token, has sent as many requests as it may. `RateLimit-Policy` and "
             "`RateLimit` say how many that is, `Retry-After` in how many seconds the next is answered.",
-            "key 1f0c9a2e may send 600 requests in 60 s: send the next in 3 s",
+            "the limit of 1f0c9a2e is 600 requests in 60 s: send the next in 3 s, or ask for a key with a higher "
+            "--rate",
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: (
             "The catalog, the object store or the issuer of a token does not answer, a table is not there yet, a "

@@ -73,7 +73,7 @@ class TooManyRequestsError(ProblemError):
         rate = standing.rate
         super().__init__(
             HTTPStatus.TOO_MANY_REQUESTS,
-            f"{caller} may send {rate.requests} requests in {rate.seconds} s: send the next in "
+            f"the limit of {caller} is {rate.requests} requests in {rate.seconds} s: send the next in "
             f"{standing.more_in_s} s, or ask for a key with a higher --rate",
             violated_policies=[POLICY],
             headers={"Retry-After": str(standing.more_in_s), **fields},

@@ -178,3 +178,39 @@ def test_a_query_that_takes_too_long_reads_no_further(
         # none, where even the plan took that long
         assert files.groups <= 1 < APPENDS
     assert one_thread.get(f"{TABLE}{query}").status_code == 200
+
+
+class LongComputation:
+    """Stands for a connection of DuckDB that computes until it is interrupted."""
+
+    def __init__(self, **_: object) -> None:
+        self.interrupted = threading.Event()
+        self.interrupt = self.interrupted.set
+
+    def __enter__(self) -> "LongComputation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def register(self, *_: object) -> None:
+        pass
+
+    def sql(self, _: str) -> "LongComputation":
+        return self
+
+    def to_arrow_table(self) -> pa.Table:
+        assert self.interrupted.wait(PATIENCE_S)
+        raise duckdb.InterruptException
+
+
+def test_what_duckdb_computes_is_interrupted(one_thread: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    computation = LongComputation()
+    monkeypatch.setattr("api.aggregates.service.duckdb.connect", lambda **_: computation)
+    monkeypatch.setattr(reader_of(one_thread), "_timeout_s", 0.5)
+    answer = one_thread.get(f"{TABLE}/aggregate?measures=avg(avg_speed_kmh)")
+    assert answer.status_code == 503
+    monkeypatch.setattr(reader_of(one_thread), "_timeout_s", PATIENCE_S)
+    assert one_thread.portal is not None
+    one_thread.portal.call(reader_of(one_thread).read, lambda: None)
+    assert computation.interrupted.is_set()

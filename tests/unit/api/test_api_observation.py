@@ -171,11 +171,12 @@ def test_a_line_has_neither_key_nor_query_nor_path(client: TestClient, caplog: p
 
 @pytest.fixture
 def _own_logger() -> Iterator[None]:
-    logger = logging.getLogger("api")
-    before = logger.handlers, logger.level, logger.propagate
+    loggers = [logging.getLogger(name) for name in ("api", "opentelemetry")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
-    logger.handlers, logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.mark.usefixtures("_own_logger")
@@ -184,8 +185,10 @@ def test_a_service_writes_json_lines_to_stderr(client: TestClient, capsys: pytes
     write_json_lines()
     client.get("/health/live", headers={ID: "mine"})
     logging.getLogger("api.catalog").warning("the %s\ndoes not answer", "catalog")
-    access, warning = map(json.loads, capsys.readouterr().err.splitlines())
+    logging.getLogger("opentelemetry.exporter").warning("the collector does not answer")
+    access, warning, export = map(json.loads, capsys.readouterr().err.splitlines())
     assert (access["request_id"], access["route"], access["status"]) == ("mine", "/health/live", 200)
     assert (warning["level"], warning["message"]) == ("warning", "the catalog\ndoes not answer")
     assert warning["request_id"] is None
+    assert export["message"] == "the collector does not answer"
     assert access["time"].endswith("Z")
