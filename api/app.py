@@ -13,6 +13,8 @@ from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog
 
 from api.aggregates.router import aggregates_router
+from api.caching.caches import open_caches
+from api.caching.metrics import CacheMetrics
 from api.catalog import CatalogReader
 from api.headers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS
 from api.health.router import router as health_router
@@ -101,17 +103,22 @@ def create_app(
     metrics = Metrics()
     table_metrics = TableMetrics(served)
     metrics.registry.register(table_metrics)
+    cache_metrics = CacheMetrics(metrics.registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.store = store_factory(configured)
         app.state.reader = CatalogReader(configured, catalog_factory, served)
-        app.state.states = TableStates(app.state.reader)
-        table_metrics.attach(app.state.reader, app.state.states)
         ports = configured.api_metrics_ports if serve_metrics else ()
-        # connections of its own: a limit does not wait for one that reads much
-        async with connect_async(configured) as app.state.redis, connect_async(configured) as of_limits:
+        async with (
+            connect_async(configured) as app.state.redis,
+            # connections of its own: a limit does not wait for one that reads much
+            connect_async(configured) as of_limits,
+            open_caches(configured, cache_metrics) as app.state.caches,
+        ):
             app.state.limiter = RateLimiter(of_limits, configured.api_rate_limit, metrics)
+            app.state.states = TableStates(app.state.reader, app.state.caches.file_lists)
+            table_metrics.attach(app.state.reader, app.state.states)
             app.state.changes = ChangeFeed(app.state.redis)
             if tracing is not None:
                 tracing.start()

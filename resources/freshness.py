@@ -1,5 +1,6 @@
 """How far the events of a table reach, read from metadata: a backfill of old days does not make it look fresh."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -67,16 +68,23 @@ def newest_event_time(table: IcebergTable, declared: Table) -> datetime | None:
     return None if snapshot is None else newest_event_time_in(table, snapshot, declared)
 
 
-def newest_event_time_in(table: IcebergTable, snapshot: Snapshot, declared: Table) -> datetime | None:
+def newest_event_time_in(
+    table: IcebergTable,
+    snapshot: Snapshot,
+    declared: Table,
+    manifests: Iterable[ManifestFile] | None = None,
+) -> datetime | None:
     """The greatest event time in ``snapshot``, ``None`` if it has no rows.
+
+    Who has its ``manifests`` already, gives them.
 
     Raises:
         OSError: the object store does not answer.
     """
     column = table.schema().find_field(declared.event_time).field_id
     newest: datetime | None = None
-    manifests = sorted(snapshot.manifests(table.io), key=_last_day, reverse=True)
-    for manifest in manifests:
+    listed = snapshot.manifests(table.io) if manifests is None else manifests
+    for manifest in sorted(listed, key=_last_day, reverse=True):
         if newest is not None and EPOCH + timedelta(days=_last_day(manifest) + 1) <= newest:
             break
         for entry in manifest.fetch_manifest_entry(table.io):

@@ -4,7 +4,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts import LakehouseError
@@ -126,6 +135,14 @@ class Settings(BaseSettings):
     api_read_threads: int = Field(default=4, ge=1)
     api_max_streams: int = Field(default=4, ge=1)
     """Answers with all rows that one process sends at once; each takes some ten megabytes of memory."""
+    api_file_list_cache: ByteSize = ByteSize(64 << 20)
+    """Memory of one process for the files of snapshots: some 12,000 files; 0 keeps none, as with the others."""
+    api_batch_cache: ByteSize = ByteSize(256 << 20)
+    """Memory of one process for the columns of small data files."""
+    api_answer_cache: ByteSize = ByteSize(32 << 20)
+    """Memory of one process for finished answers."""
+    api_shared_answer_cache: ByteSize = ByteSize(32 << 20)
+    """Redis' memory for those, for all processes: less than what it has beside the hot view."""
     api_query_timeout_s: float = Field(default=30, gt=0)
     """How long a query may read before it is cancelled; of an answer in pieces, each of them."""
     api_rate_limit: str = "6000/minute"

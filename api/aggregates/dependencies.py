@@ -48,6 +48,11 @@ class AggregateQuery:
     def pinned_to(self) -> None:
         """There are no pages."""
 
+    @property
+    def everything(self) -> bool:
+        """They are as many as the limit lets through."""
+        return False
+
 
 def aggregate_query(table: Table, *, max_rows: int) -> Callable[..., Coroutine[Any, Any, AggregateQuery]]:
     """Return a FastAPI dependency that reads the query string of a request for aggregates of ``table``.

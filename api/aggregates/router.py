@@ -4,17 +4,18 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot
 
 from api.aggregates.dependencies import AggregateQuery, aggregate_query
 from api.aggregates.schemas import AggregatesAnswer
+from api.caching.caches import Remembered
+from api.caching.page import Page
+from api.caching.source import Source
 from api.catalog import Reader
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, answer
 from api.rows.parameters import filter_documentation
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
-from api.tables.states import States, TableState
+from api.tables.states import States
 from contracts import Table
 from resources.api_keys import Action
 
@@ -36,11 +37,18 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_aggregate(
         request: Request,
         reader: Reader,
+        caches: Remembered,
         states: States,
         query: Annotated[AggregateQuery, Depends(aggregate_query(table, max_rows=max_rows))],
     ) -> Response:
         return await answer(
-            reader, states, query, _read, kind="aggregate", if_none_match=request.headers.get("If-None-Match")
+            reader,
+            caches,
+            states,
+            query,
+            _read,
+            kind="aggregate",
+            if_none_match=request.headers.get("If-None-Match"),
         )
 
     router.add_api_route(
@@ -61,8 +69,8 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     )
 
 
-def _read(table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery, state: TableState) -> Page:
+def _read(source: Source, query: AggregateQuery) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.aggregates.service import read_aggregates
 
-    return read_aggregates(table, snapshot, query, state)
+    return read_aggregates(source, query)

@@ -6,20 +6,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import FileScanTask
-from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot
 
 from api.aggregates.dependencies import AggregateQuery
 from api.aggregates.measures import COUNT
+from api.caching.page import Page
+from api.caching.source import Source
 from api.deadlines import interrupted_by_deadline
 from api.problems import InvalidParameter, InvalidParametersError
-from api.rows.answers import Page
-from api.rows.formats import Format
-from api.rows.service import contract_schema, envelope, file_groups
-from api.rows.writers import json_bytes, written
-from api.tables.states import TableState
+from api.rows.service import contract_schema, file_groups, page_of
 from resources.arrow_times import without_zones
 
 BUCKET = "bucket"
@@ -43,10 +39,8 @@ class SumTooLargeError(InvalidParametersError):
         super().__init__([InvalidParameter(parameter="measures", detail=detail)])
 
 
-def read_aggregates(
-    table: IcebergTable, snapshot: Snapshot | None, query: AggregateQuery, state: TableState
-) -> Page:
-    """Answer ``query`` from ``snapshot``, with as many groups as its limit lets through; blocks.
+def read_aggregates(source: Source, query: AggregateQuery) -> Page:
+    """Answer ``query`` from ``source``, with as many groups as its limit lets through; blocks.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
@@ -54,22 +48,18 @@ def read_aggregates(
         SumTooLargeError: a sum does not fit into 64 bits.
         OSError: the object store does not answer.
     """
-    scan = table.scan(row_filter=query.row_filter, snapshot_id=None if snapshot is None else snapshot.snapshot_id)
-    tasks = [] if snapshot is None else list(scan.plan_files())
+    tasks = source.files(query.row_filter)
     counted = 0
     if query.measures == (COUNT,) and not query.group_by and query.time_bucket is None:
         counted, tasks = _count_by_metadata(tasks)
-    groups = _aggregate(_rows(table, tasks, query), query)
+    groups = _aggregate(_rows(source, tasks, query), query)
     if counted:
         groups = pa.table({COUNT.name: pc.add(groups[COUNT.name], counted)})
     has_more = groups.num_rows > query.limit
-    returned = groups.slice(0, query.limit)
-    if query.format is not Format.JSON:
-        return Page(written(query.format, returned), has_more)
-    return Page(json_bytes(envelope(query.table, snapshot, state, returned, has_more=has_more)), has_more)
+    return page_of(query.format, groups.slice(0, query.limit), has_more=has_more)
 
 
-def _count_by_metadata(tasks: list[FileScanTask]) -> tuple[int, list[FileScanTask]]:
+def _count_by_metadata(tasks: Sequence[FileScanTask]) -> tuple[int, list[FileScanTask]]:
     """The rows of files that match as a whole, by their partition, and the files that have to be read."""
     counted, unsettled = 0, []
     for task in tasks:
@@ -80,15 +70,15 @@ def _count_by_metadata(tasks: list[FileScanTask]) -> tuple[int, list[FileScanTas
     return counted, unsettled
 
 
-def _rows(table: IcebergTable, tasks: Sequence[FileScanTask], query: AggregateQuery) -> pa.RecordBatchReader:
+def _rows(source: Source, tasks: Sequence[FileScanTask], query: AggregateQuery) -> pa.RecordBatchReader:
     """The columns that ``query`` needs of the rows that it is about, a few files at a time."""
-    schema = contract_schema(table, query.table)
+    schema = contract_schema(source.table, query.table)
     measured = [measure.column for measure in query.measures if measure.column is not None]
     projection = schema.select(*dict.fromkeys((*query.group_by, query.table.event_time, *measured)))
     types = without_zones(schema_to_pyarrow(projection, include_field_ids=False).empty_table()).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
-        reader = ArrowScan(table.metadata, table.io, projection, query.row_filter)
+        reader = source.scan(projection, query.row_filter)
         for group in file_groups(tasks):
             # files of different writers hold text with 32 or 64-bit offsets
             yield from reader.to_table(group).cast(types).to_batches()

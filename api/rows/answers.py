@@ -1,8 +1,6 @@
 """Answers read from one snapshot: headers that say which, and 304 where the client has the answer already."""
 
-import hashlib
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 
@@ -10,14 +8,18 @@ from fastapi import Response
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
+from api.caching.caches import Caches
+from api.caching.page import Page
+from api.caching.source import Source
 from api.catalog import CatalogReader
 from api.problems import problem_responses
 from api.rows.filters import parse_instant
-from api.rows.formats import MEDIA_TYPES, Format
+from api.rows.formats import MEDIA_TYPES, Format, json_bytes
 from api.rows.pins import AsOf, snapshot_of
 from api.rows.streaming import StreamedAnswer
 from api.tables.states import TableState, TableStates, utc_now
 from contracts import Table
+from resources.snapshots import committed_at
 
 REVALIDATE = "private, no-cache"
 """Of what the next commit may change."""
@@ -56,6 +58,14 @@ class Query(Protocol):
         """The snapshot of the page before."""
 
     @property
+    def limit(self) -> int:
+        """Most rows of it."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether all rows are wanted, and so the answer is sent while it is read."""
+
+    @property
     def format(self) -> Format:
         """How the answer is written."""
 
@@ -64,29 +74,25 @@ class Query(Protocol):
         """The query string, sorted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows of one snapshot, in the format that was asked for; without ``next_cursor`` there is no further page.
-
-    A body in pieces is read while it is sent.
-    """
-
-    body: bytes | Generator[bytes, None, None]
-    has_more: bool
-    next_cursor: str | None = None
-
-
 Q = TypeVar("Q", bound=Query)
-Read = Callable[[IcebergTable, Snapshot | None, Q, TableState], Page]
+Read = Callable[[Source, Q], Page]
 
 
 async def answer(
-    reader: CatalogReader, states: TableStates, query: Q, read: Read[Q], *, kind: str, if_none_match: str | None
+    reader: CatalogReader,
+    caches: Caches,
+    states: TableStates,
+    query: Q,
+    read: Read[Q],
+    *,
+    kind: str,
+    if_none_match: str | None,
 ) -> Response:
     """Answer ``query``: 304 where the client has the answer already, else what ``read`` makes of the snapshot.
 
     Args:
         reader: loads the table, and runs ``read`` in a thread.
+        caches: have what was read before; the key that was sent may read the table, as the route has seen to.
         states: knows how far the snapshot reaches, and what the table's checks say.
         query: what is asked for.
         read: reads the snapshot that is asked for; blocks.
@@ -99,25 +105,52 @@ async def answer(
     table = await reader.table(query.table.identifier)
     snapshot = snapshot_of(table, query.as_of, query.pinned_to)
     state = await states.state(table, query.table, snapshot)
-    headers = _headers_of(snapshot, query, kind) | state.headers
+    name = _name(caches, table, snapshot, query, kind)
+    headers = _headers_of(snapshot, query, name) | state.headers
     headers["Cache-Control"] = _cache_control(table, snapshot, query)
     if _is_known(headers["ETag"], if_none_match):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    page = await reader.read(lambda: read(table, snapshot, query, state))
+
+    async def make() -> Page:
+        return await reader.read(lambda: read(caches.source(table, snapshot), query))
+
+    page = await make() if query.everything else await caches.answers.get(name, make)
     headers["Lakehouse-Has-More"] = str(page.has_more).lower()
     if page.next_cursor is not None:
         headers["Lakehouse-Next-Cursor"] = page.next_cursor
     if not isinstance(page.body, bytes):
         return StreamedAnswer(reader, page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
-    return Response(page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
+    body = page.body
+    if query.format is Format.JSON:
+        body = _envelope(query.table, snapshot, state)[:-1] + b"," + body[1:]
+    return Response(body, media_type=MEDIA_TYPES[query.format], headers=headers)
 
 
-def _headers_of(snapshot: Snapshot | None, query: Query, kind: str) -> dict[str, str]:
-    """What is known of an answer of some ``kind`` before anything is read, its ``ETag`` above all."""
+def _envelope(declared: Table, snapshot: Snapshot | None, state: TableState) -> bytes:
+    """What an answer in JSON says of its snapshot, at this moment."""
+    return json_bytes(
+        {
+            "table": declared.identifier,
+            "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
+            "committed_at": None if snapshot is None else committed_at(snapshot),
+            **state.fields,
+        }
+    )
+
+
+def _name(caches: Caches, table: IcebergTable, snapshot: Snapshot | None, query: Query, kind: str) -> str:
+    """Stands for all that the rows of an answer of some ``kind`` depend on."""
+    columns = ",".join(column.name for column in query.table.columns)
+    sent = [part for pair in query.sent for part in pair]
+    return caches.name(
+        table, snapshot, kind, query.table.identifier, columns, query.format, str(query.limit), *sent
+    )
+
+
+def _headers_of(snapshot: Snapshot | None, query: Query, name: str) -> dict[str, str]:
+    """What is known of the answer ``name`` before anything is read, its ``ETag`` above all."""
     snapshot_id = "none" if snapshot is None else str(snapshot.snapshot_id)
-    columns = [column.name for column in query.table.columns]
-    parts = (kind, query.table.identifier, snapshot_id, query.format, *columns, *map("=".join, query.sent))
-    tag = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:32]
+    tag = name[:32]
     # an envelope says how old the data is: equal rows are equal, but not byte by byte
     weak = "W/" if query.format is Format.JSON else ""
     return {

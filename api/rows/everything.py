@@ -1,6 +1,6 @@
 """Reads all rows of a query batch by batch, with memory that does not grow with their number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 from pyarrow import dataset, parquet
@@ -11,11 +11,11 @@ from pyiceberg.manifest import FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
+from api.caching.page import Page
+from api.caching.source import Source
 from api.deadlines import check_deadline
-from api.rows.answers import Page
 from api.rows.dependencies import RowQuery
 from api.rows.service import contract_schema, file_groups
 from api.rows.writers import WRITERS
@@ -27,16 +27,18 @@ BUFFER_BYTES = 1 << 20
 """How much of each column of a larger file is fetched at once."""
 
 
-def read_everything(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> Page:
-    """Answer ``query`` from ``snapshot`` without regard to its limit; blocks, as does each piece of the body.
+def read_everything(source: Source, query: RowQuery) -> Page:
+    """Answer ``query`` from ``source`` without regard to its limit; blocks, as does each piece of the body.
+
+    Rows that are read once and are many are not kept.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
         OSError: the object store does not answer.
     """
+    table = source.table
     projection = contract_schema(table, query.table).select(*query.columns)
-    scan = table.scan(row_filter=query.row_filter, snapshot_id=None if snapshot is None else snapshot.snapshot_id)
-    tasks = list(scan.plan_files()) if snapshot is not None else []
+    tasks = source.files(query.row_filter)
     # a selection of Iceberg's has the order of the schema
     types = schema_to_pyarrow(projection, include_field_ids=False)
     types = pa.schema([types.field(name) for name in query.columns], types.metadata)
@@ -47,7 +49,7 @@ def read_everything(table: IcebergTable, snapshot: Snapshot | None, query: RowQu
 
 
 def _batches(
-    table: IcebergTable, tasks: list[FileScanTask], projection: Schema, row_filter: BooleanExpression
+    table: IcebergTable, tasks: Sequence[FileScanTask], projection: Schema, row_filter: BooleanExpression
 ) -> Iterator[pa.RecordBatch]:
     reader = ArrowScan(table.metadata, table.io, projection, row_filter)
     for group in file_groups(tasks, most_bytes=WHOLE_BYTES):

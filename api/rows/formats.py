@@ -3,6 +3,8 @@
 from enum import StrEnum
 from http import HTTPStatus
 
+import orjson
+
 from api.problems import ProblemError
 
 
@@ -24,6 +26,11 @@ MEDIA_TYPES: dict[Format, str] = {
     Format.ARROW: "application/vnd.apache.arrow.stream",
 }
 """Registered with IANA, but for NDJSON's."""
+
+
+def json_bytes(value: object) -> bytes:
+    """Write JSON; instants are UTC with ``Z``, and a double that is not finite is null."""
+    return orjson.dumps(value, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
 
 
 class NotAcceptableError(ProblemError):

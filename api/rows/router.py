@@ -4,17 +4,18 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot
 
+from api.caching.caches import Remembered
+from api.caching.page import Page
+from api.caching.source import Source
 from api.catalog import Reader
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, Page, answer
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, answer
 from api.rows.dependencies import RowQuery, row_query
 from api.rows.parameters import filter_documentation
 from api.rows.schemas import rows_model
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
-from api.tables.states import States, TableState
+from api.tables.states import States
 from contracts import Table
 from resources.api_keys import Action
 
@@ -36,11 +37,12 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_rows(
         request: Request,
         reader: Reader,
+        caches: Remembered,
         states: States,
         query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))],
     ) -> Response:
         return await answer(
-            reader, states, query, _read, kind="rows", if_none_match=request.headers.get("If-None-Match")
+            reader, caches, states, query, _read, kind="rows", if_none_match=request.headers.get("If-None-Match")
         )
 
     router.add_api_route(
@@ -66,11 +68,11 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     )
 
 
-def _read(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery, state: TableState) -> Page:
+def _read(source: Source, query: RowQuery) -> Page:
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.rows.everything import read_everything
     from api.rows.service import read_page
 
     if query.everything:
-        return read_everything(table, snapshot, query)
-    return read_page(table, snapshot, query, state)
+        return read_everything(source, query)
+    return read_page(source, query)

@@ -7,24 +7,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import And
-from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import NestedField, PrimitiveType
 
+from api.caching.batches import Scan
+from api.caching.page import Page
+from api.caching.source import Source
 from api.catalog import TableBehindContractError
 from api.deadlines import check_deadline
-from api.rows.answers import Page
 from api.rows.cursor import Cursor, Direction, Order, encode, rows_after, value_of
 from api.rows.dependencies import RowQuery
-from api.rows.formats import Format
-from api.rows.writers import json_bytes, written
-from api.tables.states import TableState
+from api.rows.formats import Format, json_bytes
+from api.rows.writers import written
 from contracts import Table
 from resources.arrow_times import without_zones
-from resources.snapshots import committed_at
 
 GROUP_FILES = 8
 GROUP_BYTES = 32 * 2**20
@@ -32,44 +30,39 @@ GROUP_BYTES = 32 * 2**20
 the group is what bounds memory, and eight files hide most of the object store's latency."""
 
 
-def read_page(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery, state: TableState) -> Page:
-    """Answer ``query`` from ``snapshot``, whose envelope has ``state``; blocks.
+def read_page(source: Source, query: RowQuery) -> Page:
+    """Answer ``query`` from ``source``; blocks.
 
     Raises:
         TableBehindContractError: the table lacks a column that the contract has.
         OSError: the object store does not answer.
     """
-    rows = matching_rows(table, snapshot, query)
+    rows = matching_rows(source, query)
     has_more = rows.num_rows > query.limit
     page = rows.slice(0, query.limit)
     next_cursor = None
-    if has_more and query.order and snapshot is not None:
+    if has_more and query.order and source.snapshot is not None:
         last = tuple(value_of(page[name][-1]) for name, _ in query.order)
-        next_cursor = encode(Cursor(snapshot.snapshot_id, query.fingerprint, last))
-    returned = page.select(query.columns)
-    if query.format is not Format.JSON:
-        return Page(written(query.format, returned), has_more, next_cursor)
-    answer = envelope(query.table, snapshot, state, returned, has_more=has_more) | {"next_cursor": next_cursor}
-    return Page(json_bytes(answer), has_more, next_cursor)
+        next_cursor = encode(Cursor(source.snapshot.snapshot_id, query.fingerprint, last))
+    return page_of(query.format, page.select(query.columns), has_more=has_more, next_cursor=next_cursor)
 
 
-def envelope(
-    declared: Table, snapshot: Snapshot | None, state: TableState, rows: pa.Table, *, has_more: bool
-) -> dict[str, Any]:
-    """The answer in JSON, before it is written."""
-    return {
-        "table": declared.identifier,
-        "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
-        "committed_at": None if snapshot is None else committed_at(snapshot),
-        **state.fields,
+def page_of(format_: Format, rows: pa.Table, *, has_more: bool, **others: str | None) -> Page:
+    """Write ``rows``; in JSON with ``others`` as further members of the envelope."""
+    next_cursor = others.get("next_cursor")
+    if format_ is not Format.JSON:
+        return Page(written(format_, rows), has_more, next_cursor)
+    answer = {
         "columns": rows.column_names,
         "row_count": rows.num_rows,
         "has_more": has_more,
         "rows": without_zones(rows).to_pylist(),
+        **others,
     }
+    return Page(json_bytes(answer), has_more, next_cursor)
 
 
-def matching_rows(table: IcebergTable, snapshot: Snapshot | None, query: RowQuery) -> pa.Table:
+def matching_rows(source: Source, query: RowQuery) -> pa.Table:
     """Return the rows of ``query`` and one more if there is one, in order, with at least its columns.
 
     The schema is today's whatever the snapshot: files from before a column was added have nulls in it.
@@ -78,20 +71,19 @@ def matching_rows(table: IcebergTable, snapshot: Snapshot | None, query: RowQuer
         TableBehindContractError: the table lacks a column that the contract has.
         OSError: the object store does not answer.
     """
-    schema = contract_schema(table, query.table)
+    schema = contract_schema(source.table, query.table)
     needed = dict.fromkeys((*query.columns, *(name for name, _ in query.order)))
     row_filter = query.row_filter
     if query.cursor is not None:
         types = {column.name: column.type for column in query.table.columns}
         row_filter = And(row_filter, rows_after(query.order, query.cursor.after, types))
-    scan = table.scan(row_filter=row_filter, snapshot_id=None if snapshot is None else snapshot.snapshot_id)
-    tasks = list(scan.plan_files()) if snapshot is not None else []
+    tasks = source.files(row_filter)
     wanted = query.limit + 1
     projection = schema.select(*needed)
     if not query.order:
-        return _any_rows(ArrowScan(table.metadata, table.io, projection, row_filter, limit=wanted), tasks, wanted)
-    reader = ArrowScan(table.metadata, table.io, projection, row_filter)
-    return _first_rows(reader, tasks, query.order, schema.find_field(query.order[0][0]), wanted)
+        return _any_rows(source.scan(projection, row_filter, limit=wanted), tasks, wanted)
+    leading = schema.find_field(query.order[0][0])
+    return _first_rows(source.scan(projection, row_filter), tasks, query.order, leading, wanted)
 
 
 def contract_schema(table: IcebergTable, declared: Table) -> Schema:
@@ -106,7 +98,7 @@ def contract_schema(table: IcebergTable, declared: Table) -> Schema:
     return schema
 
 
-def _any_rows(reader: ArrowScan, tasks: Iterable[FileScanTask], wanted: int) -> pa.Table:
+def _any_rows(reader: Scan, tasks: Iterable[FileScanTask], wanted: int) -> pa.Table:
     rows = reader.to_table([])
     for group in file_groups(tasks):
         rows = _joined(rows, reader.to_table(group))
@@ -116,7 +108,7 @@ def _any_rows(reader: ArrowScan, tasks: Iterable[FileScanTask], wanted: int) -> 
 
 
 def _first_rows(
-    reader: ArrowScan, tasks: Iterable[FileScanTask], order: Order, leading: NestedField, wanted: int
+    reader: Scan, tasks: Iterable[FileScanTask], order: Order, leading: NestedField, wanted: int
 ) -> pa.Table:
     """Keep the first ``wanted`` rows while reading the files, those that can hold them first.
 

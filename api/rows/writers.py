@@ -4,12 +4,11 @@ import io
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from api.rows.formats import Format
+from api.rows.formats import Format, json_bytes
 from resources.arrow_times import without_zones
 
 ROW_GROUP_ROWS = 1 << 17
@@ -21,11 +20,6 @@ Writer = Callable[[pa.Schema, Iterable[pa.RecordBatch]], Generator[bytes, None, 
 def written(format_: Format, rows: pa.Table) -> bytes:
     """All ``rows`` at once, in a format that has rows alone."""
     return b"".join(WRITERS[format_](rows.schema, rows.to_batches()))
-
-
-def json_bytes(value: object) -> bytes:
-    """Write JSON; instants are UTC with ``Z``, and a double that is not finite is null."""
-    return orjson.dumps(value, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
 
 
 class _Outbox(io.RawIOBase):

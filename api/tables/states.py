@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
+from api.caching.file_lists import FileLists
 from api.catalog import CatalogReader
 from api.problems import UnavailableError
 from api.quality.service import read_quality
@@ -88,8 +89,9 @@ class TableState:
 class TableStates:
     """Knows the state of tables, read once for each snapshot; belongs to one event loop."""
 
-    def __init__(self, reader: CatalogReader) -> None:
+    def __init__(self, reader: CatalogReader, file_lists: FileLists) -> None:
         self._reader = reader
+        self._file_lists = file_lists
         self._newest: OrderedDict[tuple[str, int], Shared[datetime | None]] = OrderedDict()
         self._verdicts = Shared(self._load_verdicts, keep_s=QUALITY_KEEP_S)
         self._known_verdicts: Mapping[str, Verdict] = {}
@@ -123,12 +125,16 @@ class TableStates:
             return None
         key = declared.identifier, snapshot.snapshot_id
         if key not in self._newest:
-            read = partial(newest_event_time_in, table, snapshot, declared)
+            read = partial(self._read_newest, table, declared, snapshot)
             self._newest[key] = Shared(partial(self._reader.read, read), keep_s=float("inf"))
             if len(self._newest) > MOST_SNAPSHOTS:
                 self._newest.popitem(last=False)
         self._newest.move_to_end(key)
         return await self._newest[key].get()
+
+    def _read_newest(self, table: IcebergTable, declared: Table, snapshot: Snapshot) -> datetime | None:
+        manifests = self._file_lists.manifests(table, snapshot)
+        return newest_event_time_in(table, snapshot, declared, manifests)
 
     async def verdict(self, identifier: str) -> Verdict | None:
         """The worst of what the table's checks said last; ``None`` if there were none, or it is not known."""

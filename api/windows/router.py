@@ -7,11 +7,13 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Response
 
+from api.caching.caches import Remembered
 from api.catalog import Reader
 from api.latest.dependencies import HotView, UnknownFamilyError
 from api.problems import InvalidParameter, InvalidParametersError, problem_responses
 from api.query_parameters import OnlyKnownParameters
 from api.rows.filters import parse_value
+from api.rows.formats import json_bytes
 from api.rows.query_string import optional
 from api.security import RequiresKey, requires
 from api.tables.states import States
@@ -42,6 +44,7 @@ def windows_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
 def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
     async def family_windows(
         reader: Reader,
+        caches: Remembered,
         states: States,
         view: HotView,
         *,
@@ -69,8 +72,6 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
             DEFAULT_LIMIT, max_rows
         ),
     ) -> Response:
-        from api.rows.writers import json_bytes
-
         errors: list[InvalidParameter] = []
         query = WindowsQuery(
             zone=zone,
@@ -80,7 +81,7 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         )
         if errors:
             raise InvalidParametersError(errors)
-        envelope, headers = await find_windows(reader, states, view, family, query)
+        envelope, headers = await find_windows(reader, caches, states, view, family=family, query=query)
         return Response(json_bytes(envelope), headers=headers, media_type="application/json")
 
     router.add_api_route(

@@ -13,9 +13,10 @@ from typing import Any
 
 import redis
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
-from pyiceberg.table import Table as IcebergTable
 from redis.asyncio import Redis
 
+from api.caching.caches import Caches
+from api.caching.source import Source
 from api.catalog import CatalogReader
 from api.latest.service import minutes_of_zones
 from api.latest.window import Minutes, window_ending
@@ -26,7 +27,6 @@ from api.rows.formats import Format
 from api.tables.states import NONE, TableStates
 from contracts import Family, Table, silver_5m
 from resources.arrow_times import without_zones
-from resources.freshness import newest_event_time
 from resources.hot_view import NEWEST_MINUTE_FOR
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,13 @@ class WindowsQuery:
 
 
 async def find_windows(
-    reader: CatalogReader, states: TableStates, hot_view: Redis, family: Family, query: WindowsQuery
+    reader: CatalogReader,
+    caches: Caches,
+    states: TableStates,
+    hot_view: Redis,
+    *,
+    family: Family,
+    query: WindowsQuery,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Answer ``query`` with an envelope and its headers; without Redis with the finished windows alone.
 
@@ -54,7 +60,15 @@ async def find_windows(
     """
     declared = silver_5m(family)
     table = await reader.table(declared.identifier)
-    finished, boundary = await reader.read(lambda: _finished(table, declared, query))
+    snapshot = table.current_snapshot()
+    newest = await states.newest(table, declared, snapshot)
+    boundary = None if newest is None else newest + (declared.tile or timedelta(0))
+    asked = map(str, ("windows", query.zone is None, query.zone, query.since, query.until, query.limit))
+
+    async def read() -> list[dict[str, Any]]:
+        return await reader.read(lambda: _finished(caches.source(table, snapshot), declared, query))
+
+    finished = await caches.flights.fly(caches.name(table, snapshot, *asked), read)
     # every minute of a window that ends later is still in the hot view
     covered_after = _minute(datetime.now(UTC)) - NEWEST_MINUTE_FOR + MINUTE
     live_after = covered_after if boundary is None else max(boundary, covered_after)
@@ -69,7 +83,6 @@ async def find_windows(
     running.sort(key=lambda window: window["zone"])
     running.sort(key=lambda window: window["window_start"], reverse=True)
     rows = [*running, *finished]
-    snapshot = table.current_snapshot()
     state = await states.state(table, declared, snapshot)
     snapshot_id = None if snapshot is None else str(snapshot.snapshot_id)
     envelope = {
@@ -87,19 +100,14 @@ async def find_windows(
     return envelope, headers
 
 
-def _finished(
-    table: IcebergTable, declared: Table, query: WindowsQuery
-) -> tuple[list[dict[str, Any]], datetime | None]:
-    """The windows in the table, one more than the limit if there are as many, and the end of its latest one."""
+def _finished(source: Source, declared: Table, query: WindowsQuery) -> list[dict[str, Any]]:
+    """The windows in the table, one more than the limit if there are as many."""
     # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
     from api.rows.service import matching_rows
 
-    snapshot = table.current_snapshot()
-    rows = matching_rows(table, snapshot, _row_query(declared, query))
-    newest = newest_event_time(table, declared)
-    boundary = None if newest is None else newest + (declared.tile or timedelta(0))
+    rows = matching_rows(source, _row_query(declared, query))
     shown = without_zones(rows.select([column.name for column in declared.columns]))
-    return [row | {"newest_event": None, "source": "table"} for row in shown.to_pylist()], boundary
+    return [row | {"newest_event": None, "source": "table"} for row in shown.to_pylist()]
 
 
 def _row_query(declared: Table, query: WindowsQuery) -> RowQuery:

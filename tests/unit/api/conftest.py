@@ -48,6 +48,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         redis_password=unused,
         api_key=KEY,
         api_max_rows=300,
+        api_shared_answer_cache=0,
         _env_file=None,
     )
 
@@ -112,6 +113,15 @@ def app(settings: Settings, catalog: SqlCatalog, store_folder: Path) -> FastAPI:
 @pytest.fixture(scope="session")
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, headers={"X-API-Key": KEY}) as client:
+        yield client
+
+
+@pytest.fixture
+def forgetful(settings: Settings, catalog: SqlCatalog) -> Iterator[TestClient]:
+    """A client of an application that keeps nothing, so that each question reads what it needs."""
+    caches = ("api_file_list_cache", "api_batch_cache", "api_answer_cache", "api_shared_answer_cache")
+    without = settings.model_copy(update=dict.fromkeys(caches, 0))
+    with TestClient(create_app(without, catalog_factory=lambda _: catalog), headers={"X-API-Key": KEY}) as client:
         yield client
 
 

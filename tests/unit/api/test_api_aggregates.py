@@ -143,7 +143,7 @@ def test_nothing_written_is_one_group_of_nothing(client: TestClient) -> None:
     assert by_zone.json()["rows"] == []
 
 
-def test_only_files_of_the_days_asked_for_are_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_of_the_days_asked_for_are_read(forgetful: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     columns: set[str] = set()
     to_table = ArrowScan.to_table
@@ -156,12 +156,12 @@ def test_only_files_of_the_days_asked_for_are_read(client: TestClient, monkeypat
         return rows
 
     monkeypatch.setattr(ArrowScan, "to_table", recording)
-    everything = get(client, measures="avg(vehicle_count)")
+    everything = get(forgetful, measures="avg(vehicle_count)")
     all_files = set(read)
     read.clear()
     columns.clear()
     get(
-        client,
+        forgetful,
         measures="avg(vehicle_count)",
         **{"from": (START + timedelta(days=2)).strftime("%Y-%m-%dT00:00:00Z")},
     )
@@ -171,7 +171,7 @@ def test_only_files_of_the_days_asked_for_are_read(client: TestClient, monkeypat
 
 
 def test_a_count_of_whole_days_reads_no_file(
-    client: TestClient, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    forgetful: TestClient, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second = START + timedelta(days=1)
     inside = (frame["event_time"] >= second) & (frame["event_time"] < second + timedelta(days=1))
@@ -181,10 +181,10 @@ def test_a_count_of_whole_days_reads_no_file(
     in_centre = frame["zone"] == "centre"
     assert 0 < inside.sum() < len(frame)
     for filters, expected in [(later, after.sum()), ({**days, "zone": "centre"}, (inside & in_centre).sum())]:
-        assert get(client, measures="count", **filters)["rows"] == [{"count": expected}]
+        assert get(forgetful, measures="count", **filters)["rows"] == [{"count": expected}]
     monkeypatch.setattr(ArrowScan, "to_table", lambda *_: pytest.fail("a file was read"))
-    assert get(client, measures="count")["rows"] == [{"count": len(frame)}]
-    assert get(client, **days)["rows"] == [{"count": inside.sum()}]
+    assert get(forgetful, measures="count")["rows"] == [{"count": len(frame)}]
+    assert get(forgetful, **days)["rows"] == [{"count": inside.sum()}]
 
 
 def test_formats_and_etags_are_those_of_rows(client: TestClient) -> None:

@@ -186,6 +186,11 @@ import json, re, sys
 from pathlib import Path
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
+from prometheus_client import CollectorRegistry
+from api.caching.batches import Batches
+from api.caching.file_lists import FileLists
+from api.caching.metrics import CacheMetrics
+from api.caching.source import Source
 from api.rows.dependencies import RowQuery
 from api.rows.everything import read_everything
 from api.rows.formats import Format
@@ -200,7 +205,9 @@ query = RowQuery(
     table=declared, columns=tuple(column.name for column in declared.columns), order=(), limit=1,
     row_filter=AlwaysTrue(), as_of=None, cursor=None, format=Format(format_), sent=(), everything=True,
 )
-sent = sum(map(len, read_everything(table, table.current_snapshot(), query).body))
+metrics = CacheMetrics(CollectorRegistry())
+file_lists, batches = FileLists(64 << 20, metrics.of("file_lists")), Batches(256 << 20, metrics.of("batches"))
+sent = sum(map(len, read_everything(Source(table, table.current_snapshot(), file_lists, batches), query).body))
 peak = pa.default_memory_pool().max_memory()
 # not ru_maxrss: it counts what the parent had when it forked
 kilobytes = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]

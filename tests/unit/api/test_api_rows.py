@@ -241,7 +241,7 @@ def test_a_table_that_nothing_was_written_to_is_empty(client: TestClient, order:
 
 
 def test_the_newest_rows_need_only_the_newest_files(
-    client: TestClient, catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+    forgetful: TestClient, catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "GROUP_FILES", 1)
     read: list[str] = []
@@ -252,7 +252,7 @@ def test_the_newest_rows_need_only_the_newest_files(
         return to_table(self, tasks)
 
     monkeypatch.setattr(ArrowScan, "to_table", recording)
-    get_rows(client, order="-event_time", limit=1)
+    get_rows(forgetful, order="-event_time", limit=1)
     files = len(list(catalog.load_table(TABLE.identifier).scan().plan_files()))
     assert 1 <= len(read) < files / 2
 

@@ -32,9 +32,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     seen: Seen = []
     look = api.tables.states.newest_event_time_in
 
-    def counted(table: Any, snapshot: Any, declared: Any) -> Any:
+    def counted(table: Any, snapshot: Any, declared: Any, manifests: Any) -> Any:
         seen.append((declared.identifier, str(snapshot.snapshot_id)))
-        return look(table, snapshot, declared)
+        return look(table, snapshot, declared, manifests)
 
     monkeypatch.setattr(api.tables.states, "newest_event_time_in", counted)
     return seen
