@@ -20,6 +20,7 @@ from api.tables.states import States
 from api.windows.schemas import windows_model
 from api.windows.service import WindowsQuery, find_windows
 from contracts import ColumnType, Family, silver_5m
+from contracts.tables import SLIDE
 from resources.api_keys import Action
 
 DEFAULT_LIMIT = 100
@@ -75,7 +76,7 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         errors: list[InvalidParameter] = []
         query = WindowsQuery(
             zone=zone,
-            since=optional(errors, "from", since, _instant) or datetime.now(UTC) - DEFAULT_SPAN,
+            since=optional(errors, "from", since, _instant) or _an_hour_ago(),
             until=optional(errors, "to", until, _instant),
             limit=limit,
         )
@@ -105,6 +106,11 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         ),
         dependencies=[requires(Action.READ, silver_5m(family).identifier)],
     )
+
+
+def _an_hour_ago() -> datetime:
+    """Rounded up to a minute, as windows begin with one: what is asked for in that minute is the same."""
+    return (datetime.now(UTC) - DEFAULT_SPAN + SLIDE - timedelta.resolution).replace(second=0, microsecond=0)
 
 
 def _instant(text: str) -> datetime:
