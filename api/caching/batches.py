@@ -17,8 +17,10 @@ from api.caching.byte_cache import ByteCache
 from api.caching.metrics import Counted
 
 WHOLE_BYTES = 1 << 20
-"""Size in the file of the columns that a query needs, up to which they are read whole: some ten times that when
-decoded. A group of files read at once holds eight of them."""
+"""Size in the file of the columns that a query needs, up to which they are read whole."""
+WHOLE_VALUES = 1 << 20
+"""Values in those columns, up to which they are: some ten megabytes when decoded, however small they are in the
+file. A group of files read at once holds eight of them."""
 
 Column = tuple[str, int, str, int]
 """A table by its UUID, its schema, a data file, and a field of the schema. Data files never change, and what a
@@ -88,10 +90,14 @@ class Scan:
         return rows if self._limit is None else rows.slice(0, self._limit)
 
     def _is_small(self, task: FileScanTask) -> bool:
-        """Whether all that the file's rows need is in it, and worth being kept."""
+        """Whether all that the file's rows need is in it, and little."""
         sizes = task.file.column_sizes or {}
         size = sum(sizes.get(field.field_id, 0) for field in self._needed.fields)
-        return not task.delete_files and (size or task.file.file_size_in_bytes) <= WHOLE_BYTES
+        return (
+            not task.delete_files
+            and (size or task.file.file_size_in_bytes) <= WHOLE_BYTES
+            and task.file.record_count * len(self._needed.fields) <= WHOLE_VALUES
+        )
 
     def _read_small(self, tasks: Sequence[FileScanTask]) -> list[pa.Table]:
         kept = [self._kept(task) for task in tasks]

@@ -143,6 +143,20 @@ def test_a_column_of_a_file_is_read_once(events_table: IcebergTable, read: list[
     assert sorted(read) == sorted(task.file.file_path for task in tasks[1:5])
 
 
+@pytest.mark.parametrize(("limit", "most"), [("WHOLE_BYTES", 50), ("WHOLE_VALUES", 1)])
+def test_what_is_large_in_its_file_or_in_memory_is_not_kept(
+    events_table: IcebergTable, read: list[str], monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(batches, limit, most)
+    remembered = kept()
+    tasks = tasks_of(events_table)[:3]
+    assert all(task.file.record_count > 1 for task in tasks)
+    projection = events_table.schema().select("event_id", "event_time")
+    for _ in range(2):
+        remembered.scan(events_table, projection, AlwaysTrue()).to_table(tasks)
+    assert sorted(read) == sorted(2 * [task.file.file_path for task in tasks])
+
+
 def test_a_wrong_count_of_rows_does_not_mix_files_up(events_table: IcebergTable) -> None:
     tasks = tasks_of(events_table)[:3]
     projection = events_table.schema().select("event_id", "zone")
