@@ -1,5 +1,6 @@
-"""A code location for Airflow to call: a stream, a table that passes its check, one that fails, what is below."""
+"""A code location for Airflow to call: a stream, tables that pass their checks, one that fails, what is below."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -53,15 +54,59 @@ def never() -> None:
     time.sleep(600)
 
 
+LEDGER = "ledger"
+"""File in Dagster's home with a line of JSON for each computation that begins or ends."""
+LEDGER_GATE = "ledger_may_go_on"
+"""File in Dagster's home that computations in the ledger wait for."""
+
+
+def recorded(name: str, *deps: dg.AssetKey, group: str = "ledger") -> dg.AssetsDefinition:
+    """A table whose computations are in the ledger; one that does not end has a beginning there only."""
+    key = dg.AssetKey(["ledger", name])
+
+    @dg.asset(
+        key=key,
+        deps=deps,
+        partitions_def=DAYS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"ledger.{name}",
+        group_name=group,
+        check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True)],
+    )
+    def computed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        home = Path(context.instance.root_directory)
+        entry = {"table": name, "days": list(context.partition_keys), "run": context.run_id}
+        _enter(home, entry | {"event": "begins"})
+        while not (home / LEDGER_GATE).exists():
+            time.sleep(0.1)
+        _enter(home, entry | {"event": "ends"})
+        yield dg.AssetCheckResult(check_name="contract", passed=True)
+        yield dg.MaterializeResult()
+
+    return computed
+
+
+def _enter(home: Path, entry: dict[str, object]) -> None:
+    with (home / LEDGER).open("a") as ledger:
+        ledger.write(json.dumps(entry) + "\n")
+
+
+FIRST = recorded("first", STREAM.key)
+
 JOB = dg.define_asset_job(
     "daily", selection=dg.AssetSelection.groups("default") - dg.AssetSelection.assets(STREAM.key)
 )
 
 
-@dg.schedule(job_name="daily", cron_schedule="25 0 * * *", execution_timezone="UTC", name="closes_yesterday")
-def closes_yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Ask for the day before the tick."""
-    return dg.RunRequest(partition_key=f"{context.scheduled_execution_time - timedelta(days=1):%Y-%m-%d}")
+def daily(job: str, name: str) -> dg.ScheduleDefinition:
+    """A schedule that asks for the day before the tick."""
+
+    @dg.schedule(job_name=job, cron_schedule="25 0 * * *", execution_timezone="UTC", name=name)
+    def asks(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        """Ask for the day before the tick."""
+        return dg.RunRequest(partition_key=f"{context.scheduled_execution_time - timedelta(days=1):%Y-%m-%d}")
+
+    return asks
 
 
 defs = dg.Definitions(
@@ -73,12 +118,21 @@ defs = dg.Definitions(
         slow,
         never,
         table("below_bad", "gold/bad", passes=True),
+        FIRST,
+        recorded("second", FIRST.key),
+        recorded("alone", group="alone"),
     ],
     jobs=[
         JOB,
+        dg.define_asset_job("daily_in_ledger", selection=dg.AssetSelection.groups("ledger")),
+        dg.define_asset_job("daily_alone", selection=dg.AssetSelection.groups("alone")),
         dg.define_asset_job("run_slow", selection=["slow"]),
         dg.define_asset_job("run_never", selection=["never"], tags={"dagster/max_runtime": "5"}),
     ],
-    schedules=[closes_yesterday],
+    schedules=[
+        daily("daily", "closes_yesterday"),
+        daily("daily_in_ledger", "keeps_ledger"),
+        daily("daily_alone", "keeps_alone"),
+    ],
     executor=dg.in_process_executor,
 )

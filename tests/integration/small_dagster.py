@@ -1,5 +1,6 @@
 """A Dagster that is small enough to break: a webserver, a code server and no daemon."""
 
+import json
 import os
 import signal
 import socket
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import airflow_code_location
 import dagster as dg
@@ -103,6 +104,16 @@ class SmallDagster:
     def gate(self) -> Path:
         """The file that a slow run waits for."""
         return self._home / airflow_code_location.GATE
+
+    @property
+    def ledger_gate(self) -> Path:
+        """The file that computations in the ledger wait for."""
+        return self._home / airflow_code_location.LEDGER_GATE
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Computations that began and ended, in that order: their table, days, run and event."""
+        path = self._home / airflow_code_location.LEDGER
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def reaches(self, watermark: datetime) -> None:
         """Report that the stream has everything before ``watermark``."""
