@@ -46,8 +46,8 @@ LIMITS = {
     AirflowVersion.TWO: (
         "**kill**: Airflow 2 does not tell a trigger that its task was killed: the run in Dagster goes on. "
         "Nearest: cancel it there; the task's log has the link.",
-        "**proof**: the tests run these files on Airflow 3; for Airflow 2 they look at imports and format only. "
-        "Nearest: `airflow dags list-import-errors` before the first run.",
+        "**proof**: on Airflow 2 the tests parse these files and run a DAG with `dag.test()`; killed schedulers, "
+        "cleared tasks and backfills they try on Airflow 3 only. Nearest: try those before you rely on them.",
     ),
 }
 """What a version of Airflow cannot do; a line of the report each."""

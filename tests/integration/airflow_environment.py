@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lakehouse_assets.airflow_export.render import CONNECTION
+from lakehouse_assets.airflow_export.render import CONNECTION, AirflowVersion
 from lakehouse_assets.airflow_export.report import MODULES
 from settings.model import ROOT
 from stack.toolchain.environments import make_environment
 
-LOCK = ROOT / "locks" / "airflow.txt"
+ENVIRONMENTS = {AirflowVersion.TWO: "airflow2", AirflowVersion.THREE: "airflow"}
+"""Names of the environments, each of which has a lock."""
 SIDE = Path(__file__).with_name("airflow_side.py")
 PATIENCE_S = 400
 CONNECTION_VARIABLE = "AIRFLOW_CONN_LAKEHOUSE_DAGSTER"
@@ -21,9 +22,16 @@ CONNECTION_VARIABLE = "AIRFLOW_CONN_LAKEHOUSE_DAGSTER"
 class Airflow:
     """Airflow with a database, DAGs and plugins below ``home``; it knows one Dagster."""
 
-    def __init__(self, toolchain: Path, home: Path, dagster_url: str, token: str = "") -> None:
+    def __init__(
+        self,
+        toolchain: Path,
+        home: Path,
+        dagster_url: str,
+        token: str = "",
+        version: AirflowVersion = AirflowVersion.THREE,
+    ) -> None:
         self.home, self.dags, self._plugins = home, home / "dags", home / "plugins"
-        self.python = environment(toolchain) / "bin" / "python"
+        self.python = environment(toolchain, ENVIRONMENTS[version]) / "bin" / "python"
         self.log = home / "log"
         for folder in (self.dags, self._plugins):
             folder.mkdir(parents=True)
@@ -92,10 +100,10 @@ class Airflow:
         return done.returncode, self.log.read_text()
 
 
-def environment(toolchain: Path) -> Path:
-    """The environment of Airflow; made at the first use and when its lock has changed."""
-    folder, stamp = toolchain / "airflow", toolchain / "airflow.lock"
-    if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
-        make_environment(folder, LOCK, toolchain)
-        stamp.write_bytes(LOCK.read_bytes())
+def environment(toolchain: Path, name: str) -> Path:
+    """An environment of Airflow; made at the first use and when its lock has changed."""
+    folder, stamp, lock = toolchain / name, toolchain / f"{name}.lock", ROOT / "locks" / f"{name}.txt"
+    if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+        make_environment(folder, lock, toolchain)
+        stamp.write_bytes(lock.read_bytes())
     return folder

@@ -9,8 +9,16 @@ import sys
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import BaseOperator
+try:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk import BaseOperator
+
+    WHEN = "logical_date"
+except ImportError:  # Airflow 2
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.models.dagbag import DagBag
+
+    WHEN = "execution_date"
 
 
 def main() -> None:
@@ -35,19 +43,22 @@ def parsed(bag: DagBag) -> dict[str, Any]:
 
 def told(task: BaseOperator) -> dict[str, Any]:
     """What a task knows beside its work."""
+    callbacks = (
+        task.on_failure_callback if isinstance(task.on_failure_callback, list) else [task.on_failure_callback]
+    )
     return {
         "upstream": sorted(task.upstream_task_ids),
         "pool": task.pool,
         "owner": task.owner,
         "outlets": [asset.uri for asset in task.outlets],
-        "on_failure": [callback.__name__ for callback in task.on_failure_callback],
+        "on_failure": [callback.__name__ for callback in callbacks],
         "run_timeout_s": getattr(task, "run_timeout", timedelta()).total_seconds(),
     }
 
 
 def run(bag: DagBag, dag_id: str, logical_date: str) -> dict[str, Any]:
     """States and values of the tasks of a DAG run, triggers included."""
-    dag_run = bag.dags[dag_id].test(logical_date=datetime.fromisoformat(logical_date))
+    dag_run = bag.dags[dag_id].test(**{WHEN: datetime.fromisoformat(logical_date)})
     instances = dag_run.get_task_instances()
     return {"state": dag_run.state, "tasks": {instance.task_id: instance.state for instance in instances}}
 
