@@ -1,11 +1,15 @@
-"""The commands ``bench latency``, ``bench ingest`` and ``bench batch``."""
+"""The commands ``bench latency``, ``bench ingest``, ``bench api`` and ``bench batch``."""
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from resources.terminal import console
@@ -50,6 +54,41 @@ def ingest(
 
 
 @app.command()
+def api(
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the large table.")] = 10_000_000,
+    files: Annotated[int, typer.Option(min=1, help="Files of the large table.")] = 500,
+    seconds: Annotated[float, typer.Option(min=0.3, help="How long each figure is measured.")] = 15,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the large table for the next measurement.")] = False,
+    soak_minutes: Annotated[
+        float,
+        typer.Option("--soak", min=0, help="Watch the memory under a mixed load for so many minutes."),
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the API: requests per second beside a bare server's, times, and DuckDB on the same files."""
+    from benchmarks.api import ApiBenchError, measure_api, open_bench
+    from benchmarks.soak import soak
+
+    settings, out = _running_stack(), console()
+    # a termination removes the table as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bench = open_bench(settings, rows=rows, files=files, seconds=seconds, say=out.print)
+    out.print(f"a table of {bench.layout.rows:,} rows in {files} files (--rows, --files), {seconds:g} s a figure")
+    try:
+        with _bar(out, "files of the large table", files) as progress:
+            if soak_minutes:
+                _show(soak(bench, minutes=soak_minutes, keep=keep, progress=progress), as_json=as_json)
+                return
+            report = measure_api(bench, keep=keep, progress=progress)
+    except KeyboardInterrupt as interruption:
+        raise StackError("interrupted: servers and table of the measurement are removed") from interruption
+    _show(report, as_json=as_json)
+    if not report.point.equal:
+        raise ApiBenchError("the API and DuckDB do not agree on the rows of point queries")
+
+
+@app.command()
 def batch(
     days: Annotated[int, typer.Option(min=1, help="Days that are backfilled.")] = 30,
     events_per_day: Annotated[int, typer.Option(min=1000, help="Events a day of each family.")] = 1_000_000,
@@ -75,6 +114,14 @@ def batch(
     _show(report, as_json=as_json)
     if not report.equal:
         raise BatchError(f"Spark and DuckDB do not agree: {', '.join(report.differing)}")
+
+
+@contextmanager
+def _bar(out: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _running_stack() -> Settings:

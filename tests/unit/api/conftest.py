@@ -160,3 +160,19 @@ def view(server: redis.Redis) -> View:
     view = View(server)
     view.open()
     return view
+
+
+@pytest.fixture(scope="module")
+def live_client(hot_settings: Settings, catalog: SqlCatalog, store_folder: Path) -> Iterator[TestClient]:
+    """The API over rows in a table, and over a sensor and a zone in the hot view."""
+    from tests.unit.api.test_api_latest import minute, reading, this_minute
+
+    minutes = [minute("centre", this_minute() - timedelta(minutes=back), [1.0]) for back in range(3)]
+    with connect(hot_settings) as client:
+        view = View(client)
+        view.open()
+        view.apply([reading("t-1"), *minutes], {})
+    store = fs.SubTreeFileSystem(str(store_folder), fs.LocalFileSystem())
+    app = create_app(hot_settings, catalog_factory=lambda _: catalog, store_factory=lambda _: store)
+    with TestClient(app, headers={"X-API-Key": KEY}, raise_server_exceptions=False) as api:
+        yield api

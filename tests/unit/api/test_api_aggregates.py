@@ -1,9 +1,10 @@
-"""Aggregates against pandas, which has the same rows and never sees Iceberg or DuckDB."""
+"""Aggregates against pandas, or DuckDB, which have the same rows and never see Iceberg."""
 
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import ArrowScan
 
 from tests.unit.api.conftest import START, TABLE
+from tests.unit.api.test_api_rows import Condition, conditions, distinct
 
 PATH = f"/v1/tables/{TABLE}/aggregate"
 NUMBERS = ["vehicle_count", "avg_speed_kmh", "latitude", "occupancy_ratio"]
@@ -117,6 +119,31 @@ def test_groups_are_those_of_pandas(
                 assert value == wanted
     buckets = [row["bucket"] for row in found] if bucket else []
     assert buckets == sorted(buckets)
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(wanted=st.lists(conditions(), min_size=1, max_size=3).map(distinct))
+def test_filters_keep_the_rows_that_duckdb_keeps(
+    client: TestClient, events: list[list[dict[str, Any]]], wanted: list[Condition]
+) -> None:
+    measures = "count,count(zone),min(kafka_offset),max(event_time)"
+    parameters = {condition.parameter: condition.value for condition in wanted}
+    found = get(client, measures=measures, group_by="sensor_id", **parameters)["rows"]
+    counted = get(client, measures="count", **parameters)["rows"]
+
+    database = duckdb.connect()
+    database.register("events", pa.Table.from_pylist([row for rows in events for row in rows]))
+    where = " AND ".join(condition.sql for condition in wanted)
+    arguments = [argument for condition in wanted for argument in condition.arguments]
+    expected = database.sql(
+        "SELECT sensor_id, count(*), count(zone), min(kafka_offset), timezone('UTC', max(event_time)) "
+        f"FROM events WHERE {where} GROUP BY sensor_id ORDER BY sensor_id",
+        params=arguments,
+    ).fetchall()
+    instants = [datetime.fromisoformat(row["max_event_time"]).replace(tzinfo=None) for row in found]
+    rows = [(*list(row.values())[:-1], instant) for row, instant in zip(found, instants, strict=True)]
+    assert rows == expected
+    assert counted == [{"count": sum(count for _, count, *_ in expected)}]
 
 
 def test_the_last_value_is_that_of_the_newest_row_that_has_one(client: TestClient, frame: pd.DataFrame) -> None:
