@@ -30,10 +30,11 @@ APPENDS, ROWS_PER_APPEND = 7, 60
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """Answers wait for what else is known of a table: on a busy machine they would go without it."""
+    """Answers wait for the catalog, and for what else is known of a table: busy machines take their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("states.FIRST_PATIENCE_S", "states.PATIENCE_S", "metrics.PATIENCE_S"):
             patch.setattr(f"api.tables.{name}", 60.0)
+        patch.setattr("api.catalog.METADATA_TIMEOUT_S", 60.0)
         yield
 
 
