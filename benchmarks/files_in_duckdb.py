@@ -45,19 +45,23 @@ class FilesInDuckDb:
 
     def __enter__(self) -> Self:
         """Copy the files."""
+        shutil.rmtree(self._folder, ignore_errors=True)  # of a measurement that was killed
         self._folder.mkdir(parents=True)
         self._database = open_database(self._folder / "spill", psutil.cpu_count() or 1)
-        with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
-            list(pool.map(self._copy, self._table.scan().plan_files()))
         self._database.execute("SET enable_object_cache = true")  # footers are read once
+        try:
+            with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+                list(pool.map(self._copy, self._table.scan().plan_files()))
+        except BaseException:
+            self._remove()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove them."""
-        self._database.close()
-        shutil.rmtree(self._folder)
+        self._remove()
 
     def point(self, queries: Sequence[PointQuery]) -> tuple[list[Rows], DuckDbFigures, DuckDbFigures]:
         """Rows of each query by offset, and the times over all files, and over those that Iceberg plans for it."""
@@ -94,6 +98,10 @@ class FilesInDuckDb:
         sensor, start, end = query
         wanted = f"sensor_id = '{sensor}' and {within('event_time', start, end)}"
         return [str(self._copy_of(task)) for task in self._table.scan(wanted).plan_files()]
+
+    def _remove(self) -> None:
+        self._database.close()
+        shutil.rmtree(self._folder)
 
     def _copy_of(self, task: FileScanTask) -> Path:
         return self._folder / task.file.file_path.rpartition("/")[2]

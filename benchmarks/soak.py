@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.api import API, LIVE, READY, ROWS, Bench, latest_path, point_paths, serve
 from benchmarks.api_report import SoakReport
 from benchmarks.api_server import Server
-from benchmarks.large_table import Progress, drop_large_table, ensure_large_table
+from benchmarks.large_table import Progress, check_room, drop_large_table, ensure_large_table
 from benchmarks.load.plan import LoadPlan, LoadResult
 from benchmarks.load.run import run_load
 from benchmarks.stand_in import FAMILY, SHOWN_AS
@@ -31,8 +31,10 @@ def soak(bench: Bench, *, minutes: float, keep: bool, progress: Progress) -> Soa
 
     Raises:
         ApiBenchError: there are no live values.
+        LargeTableError: there is no room for the table.
     """
     bench.folder.mkdir(exist_ok=True)
+    check_room(bench.folder, bench.layout)
     try:
         ensure_large_table(bench.catalog, bench.layout, bench.settings.commit_retries, progress)
         with serve(bench, API, LIVE, READY) as server, ThreadPoolExecutor(1) as pool:

@@ -144,3 +144,21 @@ def test_start_middle_and_end_are_medians_of_a_tenth_each() -> None:
 
 def test_the_schema_is_that_of_the_contract() -> None:
     assert iceberg_schema(STAND_IN) == iceberg_schema(SHOWN_AS)
+
+
+def test_an_interruption_leaves_no_copies(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = ensure_large_table(catalog, LAYOUT, 10, lambda _: None)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.files_in_duckdb.shutil.copyfileobj", interrupted)
+        with pytest.raises(KeyboardInterrupt), FilesInDuckDb(table, tmp_path):
+            pass
+    assert not (tmp_path / "files").exists()
+    (tmp_path / "files").mkdir()
+    with FilesInDuckDb(table, tmp_path) as duckdb:
+        assert duckdb.first_batch_ms() > 0
