@@ -27,6 +27,14 @@ TABLE = "bronze.traffic_events"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 APPENDS, ROWS_PER_APPEND = 7, 60
 
+NOTHING_KEPT = {
+    "api_file_list_cache": 0,
+    "api_batch_cache": 0,
+    "api_answer_cache": 0,
+    "api_shared_answer_cache": 0,
+}
+"""Settings of an application that reads for each question what it needs."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
@@ -119,9 +127,8 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 @pytest.fixture
 def forgetful(settings: Settings, catalog: SqlCatalog) -> Iterator[TestClient]:
-    """A client of an application that keeps nothing, so that each question reads what it needs."""
-    caches = ("api_file_list_cache", "api_batch_cache", "api_answer_cache", "api_shared_answer_cache")
-    without = settings.model_copy(update=dict.fromkeys(caches, 0))
+    """A client of an application that keeps nothing."""
+    without = settings.model_copy(update=NOTHING_KEPT)
     with TestClient(create_app(without, catalog_factory=lambda _: catalog), headers={"X-API-Key": KEY}) as client:
         yield client
 

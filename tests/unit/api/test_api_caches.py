@@ -25,17 +25,11 @@ from api.rows import service
 from contracts import served_tables
 from resources.api_keys import KeyFile, issue
 from settings import Settings
-from tests.unit.api.conftest import KEY, TABLE
+from tests.unit.api.conftest import KEY, NOTHING_KEPT, TABLE
 from tests.unit.api.test_api_pages import WINDOWS, append, emptied, window
 
 ROWS = f"/v1/tables/{TABLE}/rows"
 HEADERS = {"X-API-Key": KEY}
-NOTHING = {
-    "api_file_list_cache": 0,
-    "api_batch_cache": 0,
-    "api_answer_cache": 0,
-    "api_shared_answer_cache": 0,
-}
 SMALL = {"api_file_list_cache": 50_000, "api_batch_cache": 20_000, "api_answer_cache": 10_000}
 CACHES = ("file_lists", "batches", "answers", "shared_answers")
 
@@ -53,7 +47,7 @@ DECODED: dict[str, Callable[[bytes], Any]] = {
 
 @pytest.fixture(scope="module")
 def uncached(settings: Settings, catalog: SqlCatalog) -> Iterator[TestClient]:
-    app = create_app(settings.model_copy(update=NOTHING), catalog_factory=lambda _: catalog)
+    app = create_app(settings.model_copy(update=NOTHING_KEPT), catalog_factory=lambda _: catalog)
     with TestClient(app, headers=HEADERS) as client:
         yield client
 

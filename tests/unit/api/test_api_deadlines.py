@@ -24,7 +24,7 @@ from api.deadlines import (
     run_in_thread,
 )
 from settings import Settings
-from tests.unit.api.conftest import APPENDS, KEY
+from tests.unit.api.conftest import APPENDS, KEY, NOTHING_KEPT
 
 TABLE = "/v1/tables/bronze.traffic_events"
 PATIENCE_S = 60
@@ -136,7 +136,7 @@ class SlowFiles:
 
 @pytest.fixture
 def one_thread(settings: Settings, catalog: SqlCatalog) -> Iterator[TestClient]:
-    own = settings.model_copy(update={"api_query_timeout_s": PATIENCE_S, "api_read_threads": 1})
+    own = settings.model_copy(update={**NOTHING_KEPT, "api_query_timeout_s": PATIENCE_S, "api_read_threads": 1})
     with TestClient(create_app(own, catalog_factory=lambda _: catalog), headers={"X-API-Key": KEY}) as client:
         yield client
 
