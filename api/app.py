@@ -19,7 +19,11 @@ from api.catalog import CatalogReader
 from api.headers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS
 from api.health.router import router as health_router
 from api.latest.changes import ChangeFeed
+from api.latest.reader import HotViewReader
 from api.latest.router import latest_router
+from api.latest.stream_router import websocket_router
+from api.latest.table_values import TableValues
+from api.latest.websocket import deny_invalid_parameters
 from api.live_page.router import router as live_page_router
 from api.logs import write_json_lines
 from api.metrics import Metrics
@@ -58,7 +62,8 @@ Tables of the city's sensors (traffic, weather, energy), read from the Iceberg c
   averages.
 * **Quality.** `GET /v1/quality` says what the checks of each table found, `GET /v1/quality/report` shows it.
 * **Live values.** `GET /v1/{family}/sensors/{sensor_id}/latest` is the newest reading of a sensor,
-  `GET /v1/{family}/latest` that of all, and `GET /v1/{family}/stream` sends each change as it comes.
+  `GET /v1/{family}/latest` that of all, and `GET /v1/{family}/stream` sends each change as it comes, as
+  server-sent events or over a WebSocket.
 * **Windows.** `GET /v1/{family}/windows` joins the finished windows of the zones with those that still run.
 * **Time.** Instants are UTC, written as RFC 3339 with `Z`: `2026-03-01T08:00:00Z`.
 * **Snapshots.** Every answer names the Iceberg snapshot it was read from. Identifiers of snapshots are 64-bit
@@ -111,7 +116,7 @@ def create_app(
         app.state.reader = CatalogReader(configured, catalog_factory, served)
         ports = configured.api_metrics_ports if serve_metrics else ()
         async with (
-            connect_async(configured) as app.state.redis,
+            connect_async(configured) as redis,
             # connections of its own: a limit does not wait for one that reads much
             connect_async(configured) as of_limits,
             open_caches(configured, cache_metrics) as app.state.caches,
@@ -119,7 +124,9 @@ def create_app(
             app.state.limiter = RateLimiter(of_limits, configured.api_rate_limit, metrics)
             app.state.states = TableStates(app.state.reader, app.state.caches.file_lists)
             table_metrics.attach(app.state.reader, app.state.states)
-            app.state.changes = ChangeFeed(app.state.redis)
+            app.state.table_values = TableValues(app.state.reader, app.state.caches)
+            app.state.hot_view = HotViewReader(redis)
+            app.state.changes = ChangeFeed(redis, app.state.hot_view)
             if tracing is not None:
                 tracing.start()
             with metrics.served(configured.api_host, ports):
@@ -144,6 +151,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.tables = {table.identifier: table for table in served}
     handle_problems(app)
+    deny_invalid_parameters(app)
     app.include_router(tables_router)
     app.include_router(rows_router(served, max_rows=configured.api_max_rows))
     app.include_router(aggregates_router(served, max_rows=configured.api_max_rows))
@@ -152,6 +160,7 @@ def create_app(
     app.include_router(live_page_router)
     # last: what is neither /v1/tables nor /v1/quality is a family
     app.include_router(latest_router(families(), max_rows=configured.api_max_rows))
+    app.include_router(websocket_router(families()))
     app.include_router(windows_router(families(), max_rows=configured.api_max_rows))
     app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
     return app

@@ -35,7 +35,7 @@ class Observation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         identifier = _sent_id(scope["headers"]) or secrets.token_hex(16)
@@ -62,9 +62,11 @@ class Observation:
         now = time.perf_counter()
         route = getattr(scope.get("route"), "path", None)
         begun = (answer.begun_at or now) - answer.started_at
-        self._metrics.answered(route, scope["method"], status, begun)
+        # a handshake of HTTP/1.1 is a GET (RFC 6455, section 4.1)
+        method = scope.get("method", "GET")
+        self._metrics.answered(route, method, status, begun)
         fields = {
-            "method": scope["method"],
+            "method": method,
             "route": route,
             "status": status,
             "begun_ms": round(begun * 1000, 3),
@@ -72,6 +74,8 @@ class Observation:
             **(answer.read or _what_is_read(scope)),
             "sent_bytes": answer.sent_bytes,
         }
+        if answer.close_code is not None:
+            fields["close_code"] = answer.close_code
         ACCESS.info("answered", extra={FIELDS: fields})
 
 
@@ -86,11 +90,13 @@ class _Answer:
         self.status: int | None = None
         self.read: Mapping[str, str | None] = {}
         self.sent_bytes = 0
+        self.close_code: int | None = None
+        """Why a WebSocket was closed from here."""
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.begun_at = time.perf_counter()
+        kind = message["type"]
+        if kind in {"http.response.start", "websocket.http.response.start"}:
+            self._begin(message["status"])
             state = self._scope["state"]
             headers = with_defaults([*message["headers"], (_HEADER, state["request_id"].encode())])
             standing: Standing | None = state.get("rate_limit")
@@ -100,9 +106,17 @@ class _Answer:
             self.read = _what_is_read(self._scope, headers)
             # the span is over when the last of the answer is sent
             annotate(self._scope, {"request_id": state["request_id"], **self.read})
+        elif kind == "websocket.accept":
+            self._begin(HTTPStatus.SWITCHING_PROTOCOLS)
+        elif kind == "websocket.close":
+            self.close_code = message["code"]
         else:
-            self.sent_bytes += len(message.get("body", b""))
+            self.sent_bytes += len(message.get("body") or message.get("text") or b"")
         await self._send(message)
+
+    def _begin(self, status: int) -> None:
+        self.status = status
+        self.begun_at = time.perf_counter()
 
 
 def _what_is_read(scope: Scope, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, str | None]:

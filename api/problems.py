@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from api.headers import REQUEST_ID, with_defaults
 
@@ -100,7 +101,7 @@ class UnavailableError(ProblemError):
 
 
 def problem_response(
-    request: Request,
+    request: HTTPConnection,
     status: int,
     detail: str,
     *,

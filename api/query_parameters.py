@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from fastapi import Depends
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.requests import HTTPConnection
 
 from api.problems import InvalidParameter, InvalidParametersError
@@ -29,10 +29,12 @@ def similar(name: str, known: Sequence[str]) -> str:
     return f"did you mean {', '.join(near)}? " if near else ""
 
 
-async def _only_known(connection: HTTPConnection) -> None:
+async def refuse_unknown(connection: HTTPConnection) -> None:
     """Raise InvalidParametersError unless the route declares every parameter that was sent, and each came once."""
     route = connection.scope.get("route")
-    if not connection.scope["query_string"] or not isinstance(route, APIRoute) or not route.include_in_schema:
+    if not connection.scope["query_string"] or not isinstance(route, APIRoute | APIWebSocketRoute):
+        return
+    if isinstance(route, APIRoute) and not route.include_in_schema:
         return
     known = [field.alias for field in get_flat_params(route.dependant) if isinstance(field.field_info, Query)]
     sent = [name for name, _ in connection.query_params.multi_items()]
@@ -47,5 +49,5 @@ async def _only_known(connection: HTTPConnection) -> None:
         raise InvalidParametersError(errors)
 
 
-OnlyKnownParameters = Depends(_only_known)
+OnlyKnownParameters = Depends(refuse_unknown)
 """For routers whose routes declare all their parameters; hidden routes answer for what is not there."""

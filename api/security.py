@@ -126,6 +126,17 @@ async def require_key(
     return await authenticate(request, header, None if bearer is None else bearer.credentials)
 
 
+def permit(connection: HTTPConnection, caller: Caller, action: Action, table: str) -> None:
+    """Note what the connection is about.
+
+    Raises:
+        ForbiddenError: the caller may not do that.
+    """
+    connection.state.access = (action, table)
+    if not caller.may(action, table):
+        raise ForbiddenError(caller, action, table)
+
+
 RequiresKey = Depends(require_key)
 SentKey = Annotated[Caller, RequiresKey]
 """Who sent the request."""
@@ -135,8 +146,6 @@ def requires(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends r
     """Dependency of a route that shows what is in ``table``; answers 403 to who may not do that."""
 
     async def permitted(request: Request, caller: SentKey) -> None:
-        request.state.access = (action, table)
-        if not caller.may(action, table):
-            raise ForbiddenError(caller, action, table)
+        permit(request, caller, action, table)
 
     return Depends(permitted)

@@ -22,6 +22,9 @@ PAGE_ROWS = 10_000
 NONE = "none"
 """What the API writes for the snapshot of a table without one."""
 
+Kind = Literal["reading", "zone", "reset"]
+KINDS: Mapping[str, Kind] = {"reading": "reading", "zone": "zone", "reset": "reset"}
+
 Value = str | bool | int | float | datetime
 Filter = Mapping[str, Value | Sequence[Value]]
 """``{"zone": "harbour", "avg_speed_kmh__lt": 20}``: a column, alone or with ``__`` and an operator. Several values
@@ -38,10 +41,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A value that has just changed: a ``reading`` of a sensor, or the totals so far of a ``zone`` and minute."""
+    """A value that has just changed: a ``reading`` of a sensor, or the totals so far of a ``zone`` and minute.
 
-    kind: Literal["reading", "zone"]
+    A ``reset`` comes where some changes before it are missing: read what is the latest again.
+    """
+
+    kind: Kind
     value: Mapping[str, Any]
+    id: str
 
 
 class Lakehouse:
@@ -229,12 +236,18 @@ class Lakehouse:
         ]
         return Windows.model_validate(self._requests.get(f"/v1/{family}/windows", sent).json())
 
-    def changes(self, family: str, *, zone: str | None = None, sensor_id: str | None = None) -> Generator[Change]:
-        """Each change as it comes, until the iterator is closed or the connection breaks.
+    def changes(
+        self, family: str, *, zone: str | None = None, sensor_id: str | None = None, after: str | None = None
+    ) -> Generator[Change]:
+        """Each change as it comes, until the iterator is closed or the stream ends, which is an error.
 
-        After a break nothing is repeated: read :meth:`latest` again.
+        Args:
+            family: of sensors.
+            zone: only of this one.
+            sensor_id: only of this sensor.
+            after: id of the last change that was seen before: go on after it, some seconds later at the most.
         """
-        chosen = {"zone": zone, "sensor_id": sensor_id}
+        chosen = {"zone": zone, "sensor_id": sensor_id, "last_event_id": after}
         sent = [(name, value) for name, value in chosen.items() if value is not None]
         with self._requests.stream(f"/v1/{family}/stream", sent) as answer:
             yield from _changes(answer.iter_lines())
@@ -276,13 +289,16 @@ def _text(value: Value) -> str:
 
 def _changes(lines: Iterable[str]) -> Iterator[Change]:
     """Read server-sent events (WHATWG HTML, section 9.2.6), as far as the API uses them."""
-    kind, data = "", ""
+    fields: dict[str, str] = {}
     for line in lines:
         name, _, text = line.partition(": ")
-        if line and name == "event":
-            kind = text
-        elif line and name == "data":
-            data = text
-        elif not line and data:
-            yield Change("zone" if kind == "zone" else "reading", json.loads(data))
-            kind, data = "", ""
+        if line:
+            fields[name] = text
+        elif "data" in fields:
+            value = json.loads(fields["data"])
+            if fields["event"] not in KINDS:
+                raise NotReachableError(str(value["detail"]))
+            yield Change(KINDS[fields["event"]], value, fields["id"])
+            fields = {}
+        else:
+            fields = {}

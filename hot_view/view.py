@@ -11,6 +11,7 @@ import redis
 from hot_view.records import Update
 from resources.hot_view import (
     ALIVE_KEY,
+    CHANGES_KEPT,
     HEADER_WIDTH,
     ORDER_WIDTH,
     PROGRESS_KEY,
@@ -68,7 +69,8 @@ class View:
             ViewLostError: the view that was opened is gone; nothing was written.
         """
         keys: list[str | bytes] = [PROGRESS_KEY]
-        arguments: list[str | bytes | int] = [self._generation, ORDER_WIDTH, ZONE_LENGTH_WIDTH, len(positions)]
+        arguments: list[str | bytes | int] = [self._generation, ORDER_WIDTH, ZONE_LENGTH_WIDTH]
+        arguments += (CHANGES_KEPT, len(positions))
         for (topic, partition), offset in positions.items():
             arguments += (f"{topic}/{partition}", offset)
         now_ms = time.time_ns() // 1_000_000

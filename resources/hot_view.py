@@ -7,8 +7,9 @@ All keys begin with ``hot:``. Of each family there are
 * ``hot:<family>:members``, a sorted set of ``<zone>\\0<sensor_id>``, all with score 0 and so in the order of their
   bytes; it may list sensors whose reading is gone or names another zone by now;
 * ``hot:<family>:zones``, a sorted set of zones, the score is when its newest minute is gone (ms since the epoch);
-* ``hot:changes:<family>:sensor`` and ``hot:changes:<family>:zone``, channels on which entries are published, one a
-  line, as they are written.
+* ``hot:changes:<family>``, a stream of the entries as they are written, each under the name of what it is about
+  (``sensor`` or ``zone``): the newest ``CHANGES_KEPT`` of them, so that a client whose connection broke goes on
+  from the one that it saw last.
 
 Apart from them, ``hot:progress`` is a hash with the generation of the view and the Kafka offsets that are in it.
 
@@ -48,6 +49,9 @@ ALIVE_KEY = "hot:alive"
 CONNECT_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 32
+
+CHANGES_KEPT = 20_000
+"""Changes of a family that can be read again: some ten MiB, ten seconds of two thousand a second."""
 
 WINDOW_MINUTES = 5
 """Minutes of the rolling aggregate of a zone."""
@@ -111,9 +115,9 @@ def zones_key(family: str) -> str:
     return f"hot:{family}:zones"
 
 
-def changes_channel(family: str, subject: Subject) -> str:
-    """Channel of a family's changes: each message holds entries, one a line."""
-    return f"hot:changes:{family}:{subject}"
+def changes_key(family: str) -> str:
+    """Key of the stream of a family's changes."""
+    return f"hot:changes:{family}"
 
 
 @lru_cache(maxsize=4096)

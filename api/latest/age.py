@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from api.rows.answers import REVALIDATE
 from api.tables.states import MILLISECOND, NONE, utc_now
+
+SOURCE = "Lakehouse-Source"
+"""Header: ``live`` for values from the hot view, ``table`` for those from Iceberg in their place."""
 
 
 def age(newest: datetime | None) -> dict[str, Any]:
@@ -16,11 +19,12 @@ def age(newest: datetime | None) -> dict[str, Any]:
     }
 
 
-def age_headers(found: Mapping[str, Any]) -> dict[str, str]:
-    """The same as headers; the next event may change any live value."""
+def age_headers(found: Mapping[str, Any], source: Literal["live", "table"]) -> dict[str, str]:
+    """The same as headers, and where it is from; the next event may change any live value."""
     reaches, freshness = found["reaches"], found["freshness_ms"]
     return {
         "Cache-Control": REVALIDATE,
+        SOURCE: source,
         "Lakehouse-Reaches": NONE if reaches is None else reaches.isoformat().replace("+00:00", "Z"),
         "Lakehouse-Freshness-Ms": NONE if freshness is None else str(freshness),
     }

@@ -1,21 +1,18 @@
-"""The family that a request is about, and the hot view."""
+"""The family that a request is about, and where its live values are read."""
 
 import difflib
-import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
 
-import redis
 from fastapi import Depends, Request
-from redis.asyncio import Redis
+from starlette.requests import HTTPConnection
 
 from api.latest.changes import ChangeFeed
-from api.problems import RETRY_AFTER_S, ProblemError, UnavailableError
+from api.latest.reader import HotViewReader
+from api.latest.table_values import TableValues
+from api.problems import ProblemError
 from contracts import Family
-
-logger = logging.getLogger(__name__)
 
 
 class UnknownFamilyError(ProblemError):
@@ -40,36 +37,21 @@ class NoReadingError(ProblemError):
         )
 
 
-class HotViewUnavailableError(UnavailableError):
-    """Redis does not answer."""
-
-    def __init__(self) -> None:
-        super().__init__(f"the live values cannot be read now: try again in {RETRY_AFTER_S} s")
+async def _hot_view(request: Request) -> HotViewReader:
+    reader: HotViewReader = request.app.state.hot_view
+    return reader
 
 
-@asynccontextmanager
-async def hot_view_errors() -> AsyncIterator[None]:
-    """Turn the errors of Redis into a problem.
-
-    Raises:
-        HotViewUnavailableError: Redis does not answer.
-    """
-    try:
-        yield
-    except redis.RedisError as error:
-        logger.warning("Redis does not answer: %s", error)
-        raise HotViewUnavailableError from error
-
-
-async def _hot_view(request: Request) -> Redis:
-    client: Redis = request.app.state.redis
-    return client
-
-
-async def _change_feed(request: Request) -> ChangeFeed:
-    feed: ChangeFeed = request.app.state.changes
+async def _change_feed(connection: HTTPConnection) -> ChangeFeed:
+    feed: ChangeFeed = connection.app.state.changes
     return feed
 
 
-HotView = Annotated[Redis, Depends(_hot_view)]
+async def _table_values(request: Request) -> TableValues:
+    values: TableValues = request.app.state.table_values
+    return values
+
+
+HotView = Annotated[HotViewReader, Depends(_hot_view)]
 Feed = Annotated[ChangeFeed, Depends(_change_feed)]
+Tables = Annotated[TableValues, Depends(_table_values)]

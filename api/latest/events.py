@@ -1,20 +1,31 @@
-"""Server-sent events (WHATWG HTML, section 9.2) of the changes of a family."""
+"""What one client of live values is sent, as server-sent events or otherwise, and when it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
+import anyio
 import orjson
-from anyio import CancelScope
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
-from api.latest.changes import ChangeFeed, Subscriber
-from resources.hot_view import Subject, document, order, zone, zone_bytes
+from api.latest.changes import Change, ChangesLostError, Subscriber
+from resources.hot_view import Subject, document, zone, zone_bytes
 
 HEARTBEAT_S = 15.0
-RECONNECT_MS = 2_000
+LAST_WORD_S = 5.0
+"""How long a client whose stream has ended may take to read what is being sent, and why it ended."""
+
+MOST_PIECE_BYTES = 256 << 10
+"""Sent at once, unless one event is larger: clients of WebSockets refuse messages of more than some MiB."""
+
+ID_PATTERN = r"^\d{1,19}-\d{1,19}$"
+"""Of ids, as Redis gives them to what it appends to a stream."""
+RESET = "reset"
+"""The kind of an event that says that some are missing before it."""
+END = "end"
+"""That of the last one, which says why the stream ends."""
 
 
 class EventKind(StrEnum):
@@ -35,71 +46,79 @@ class EventFilter:
     sensor_id: str | None
     kind: EventKind | None = None
 
-    def wanted(self, subject: Subject, entries: bytes) -> list[bytes]:
-        """Return those of the entries, one a line, that match."""
-        if self.kind not in {None, EVENT_KINDS[subject]}:
-            return []
-        if self.sensor_id is not None:
-            written = orjson.dumps(self.sensor_id)
-            if subject is not Subject.SENSOR or written not in entries:
-                return []
-        found = entries.split(b"\n")
+    def wanted(self, changes: Sequence[Change]) -> list[Change]:
+        """Return those of the changes that match."""
+        found = changes
+        if self.kind is not None:
+            found = [change for change in found if EVENT_KINDS[change.subject] is self.kind]
         if self.zone is not None:
             name = zone_bytes(self.zone)
-            found = [entry for entry in found if zone(entry) == name]
+            found = [change for change in found if zone(change.entry) == name]
         if self.sensor_id is not None:
+            written = orjson.dumps(self.sensor_id)
             found = [
-                entry
-                for entry in found
-                if written in entry and orjson.loads(document(entry))["sensor_id"] == self.sensor_id
+                change
+                for change in found
+                if change.subject is Subject.SENSOR
+                and written in change.entry
+                and orjson.loads(document(change.entry))["sensor_id"] == self.sensor_id
             ]
-        return found
+        return list(found)
 
 
-class EventStream(StreamingResponse):
-    """The answer to one client; ends when the client goes away, is too slow, or Redis does."""
+class Writer(Protocol):
+    """How a protocol writes what a client is sent; ``position`` is the id from which a client can go on."""
 
-    media_type = "text/event-stream"
+    def changes(self, changes: Sequence[Change]) -> bytes:
+        """Write changes, of which there is at least one."""
 
-    def __init__(self, feed: ChangeFeed, subscriber: Subscriber, wanted: EventFilter) -> None:
-        super().__init__(
-            _events(subscriber, wanted), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
-        self._feed = feed
-        self._subscriber = subscriber
+    def nothing_new(self, position: str) -> bytes:
+        """Write that the stream is alive."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the end."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._feed.leave(self._subscriber)
-
-    async def stream_response(self, send: Send) -> None:
-        """Send events; cancelled where it waits for a client that does not read."""
-        with CancelScope() as scope:
-            self._subscriber.on_end = scope.cancel
-            if self._subscriber.ended:
-                scope.cancel()
-            await super().stream_response(send)
+    def reset(self, detail: str, position: str) -> bytes:
+        """Write that changes are missing here."""
 
 
-async def _events(subscriber: Subscriber, wanted: EventFilter) -> AsyncIterator[bytes]:
-    yield b"retry: %d\n\n" % RECONNECT_MS
+async def written(subscriber: Subscriber, wanted: EventFilter, writer: Writer) -> AsyncIterator[bytes]:
+    """What a client is sent, a piece at a time, as it comes.
+
+    Raises:
+        StreamEndedError: there is nothing more to wait for; the client is to be told.
+    """
     while True:
         try:
             async with asyncio.timeout(HEARTBEAT_S):
-                chunk = b""
-                while not chunk:
-                    subject, entries = await subscriber.next()
-                    chunk = b"".join(_event(subject, entry) for entry in wanted.wanted(subject, entries))
+                changes: list[Change] = []
+                while not changes:
+                    changes = wanted.wanted(await subscriber.next())
         except TimeoutError:
-            chunk = b": nothing new\n\n"
-        yield chunk
+            yield writer.nothing_new(subscriber.position)
+        except ChangesLostError as error:
+            yield writer.reset(str(error), subscriber.position)
+        else:
+            for piece in _pieces(changes):
+                yield writer.changes(piece)
 
 
-def _event(subject: Subject, entry: bytes) -> bytes:
-    identity = order(entry)
-    if subject is Subject.ZONE:
-        identity += b"/" + zone(entry)
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (identity, EVENT_KINDS[subject].encode(), document(entry))
+def _pieces(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    first = size = 0
+    for index, change in enumerate(changes):
+        if first < index and size + len(change.entry) > MOST_PIECE_BYTES:
+            yield changes[first:index]
+            first, size = index, 0
+        size += len(change.entry)
+    yield changes[first:]
+
+
+@contextmanager
+def last_word(subscriber: Subscriber) -> Iterator[None]:
+    """Cancel what is sent inside some time after the stream's end: the client does not read."""
+    with anyio.CancelScope() as scope:
+
+        def end() -> None:
+            scope.deadline = anyio.current_time() + LAST_WORD_S
+
+        subscriber.on_end = end
+        if subscriber.end is not None:
+            end()
+        yield

@@ -1,18 +1,23 @@
 """Routes for live values: one set per family, so that each has its own models."""
 
 from collections.abc import Iterable
-from http import HTTPStatus
+from datetime import UTC
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
 from api.latest.age import age, age_headers
-from api.latest.dependencies import Feed, HotView, NoReadingError, UnknownFamilyError, hot_view_errors
-from api.latest.events import HEARTBEAT_S, EventFilter, EventKind, EventStream
-from api.latest.schemas import latest_model, latest_problems, reading_model
+from api.latest.dependencies import HotView, NoReadingError, Tables, UnknownFamilyError
+from api.latest.reader import HotViewUnavailableError
+from api.latest.schemas import latest_model, latest_problems, sensor_model
 from api.latest.service import latest_entry, latest_of_family
+from api.latest.stream_router import add_stream_route
+from api.latest.table_values import TableValues
 from api.query_parameters import OnlyKnownParameters
+from api.rows.formats import json_bytes
 from api.security import RequiresKey, requires
+from api.tables.states import NONE
 from contracts import Family, bronze_events, silver_5m
 from resources.api_keys import Action
 from resources.hot_view import document, event_time
@@ -28,7 +33,7 @@ def latest_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
     for family in known.values():
         _add_sensor_route(router, family)
         _add_family_route(router, family, max_rows)
-        _add_stream_route(router, family)
+        add_stream_route(router, family)
 
     @router.get("/{name}/latest", include_in_schema=False)
     @router.get("/{name}/stream", include_in_schema=False)
@@ -46,12 +51,16 @@ def _add_sensor_route(router: APIRouter, family: Family) -> None:
             str, Path(description="Identifier of the sensor", examples=[f"{family.name}-0042"], max_length=512)
         ],
         view: HotView,
+        tables: Tables,
     ) -> Response:
-        async with hot_view_errors():
-            entry = await latest_entry(view, family.name, sensor_id)
+        try:
+            entry = await view.read(partial(latest_entry, family=family.name, sensor_id=sensor_id))
+        except HotViewUnavailableError:
+            return await _reading_from_table(tables, family, sensor_id)
         if entry is None:
             raise NoReadingError(family, sensor_id)
-        return Response(document(entry), headers=age_headers(age(event_time(entry))), media_type=JSON)
+        body = b'%b,"source":"live"}' % document(entry)[:-1]
+        return Response(body, headers=age_headers(age(event_time(entry)), "live"), media_type=JSON)
 
     router.add_api_route(
         f"/{family.name}/sensors/{{sensor_id}}/latest",
@@ -59,8 +68,10 @@ def _add_sensor_route(router: APIRouter, family: Family) -> None:
         name=f"{family.name}_sensor_latest",
         summary=f"Newest reading of a {family.name} sensor",
         description="The event with the greatest event time that the sensor has sent, as soon as it is read: some "
-        f"milliseconds after it was published. A sensor that has been silent for {_minutes(family)} has none.",
-        response_model=reading_model(family),
+        f"milliseconds after it was published. A sensor that has been silent for {_minutes(family)} has none. "
+        f"While Redis is away it is the newest in `{bronze_events(family).identifier}`, and `source` and the "
+        "header `Lakehouse-Source` are `table`.",
+        response_model=sensor_model(family),
         response_description="The reading",
         responses=latest_problems(family, not_found=True),
         dependencies=[_shows_events(family)],
@@ -70,6 +81,7 @@ def _add_sensor_route(router: APIRouter, family: Family) -> None:
 def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
     async def family_latest(
         view: HotView,
+        tables: Tables,
         zone: Annotated[
             str | None, Query(description="Only this zone; all if left out", examples=[*family.zones[:1]])
         ] = None,
@@ -77,9 +89,11 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
             DEFAULT_LIMIT, max_rows
         ),
     ) -> Response:
-        async with hot_view_errors():
-            body, newest = await latest_of_family(view, family, zone=zone, limit=limit)
-        return Response(body, headers=age_headers(age(newest)), media_type=JSON)
+        try:
+            body, newest = await view.read(partial(latest_of_family, family=family, zone=zone, limit=limit))
+        except HotViewUnavailableError:
+            return await _family_from_tables(tables, family, zone, limit)
+        return Response(body, headers=age_headers(age(newest), "live"), media_type=JSON)
 
     router.add_api_route(
         f"/{family.name}/latest",
@@ -88,7 +102,9 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
         summary=f"Newest readings of all {family.name} sensors",
         description=f"The newest reading of each sensor that has sent something in the last {_minutes(family)}, "
         "by zone and sensor, and for the zone, or for each zone, what its sensors have sent in the newest five "
-        f"minutes so far. These are running totals: the final ones are in `{silver_5m(family).identifier}`.",
+        f"minutes so far. These are running totals: the final ones are in `{silver_5m(family).identifier}`. While "
+        f"Redis is away the readings are the newest in `{bronze_events(family).identifier}` and the windows the "
+        "newest of the final ones, and `source` and the header `Lakehouse-Source` are `table`.",
         response_model=latest_model(family),
         response_description="The readings and the aggregates",
         responses=latest_problems(family),
@@ -96,37 +112,19 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
     )
 
 
-def _add_stream_route(router: APIRouter, family: Family) -> None:
-    async def family_stream(
-        feed: Feed,
-        zone: Annotated[str | None, Query(description="Only this zone", examples=[*family.zones[:1]])] = None,
-        sensor_id: Annotated[
-            str | None, Query(description="Only readings of this sensor", examples=[f"{family.name}-0042"])
-        ] = None,
-        kind: Annotated[EventKind | None, Query(description="Only readings, or only totals of zones")] = None,
-    ) -> Response:
-        async with hot_view_errors():
-            subscriber = await feed.join(family.name)
-        return EventStream(feed, subscriber, EventFilter(zone=zone, sensor_id=sensor_id, kind=kind))
+async def _reading_from_table(tables: TableValues, family: Family, sensor_id: str) -> Response:
+    found = await tables.reading(family, sensor_id)
+    if found.row is None:
+        raise NoReadingError(family, sensor_id)
+    newest = found.row["event_time"].replace(tzinfo=UTC)
+    headers = age_headers(age(newest), "table") | {"Lakehouse-Snapshot-Id": found.snapshot_id or NONE}
+    return Response(json_bytes(found.row | {"source": "table"}), headers=headers, media_type=JSON)
 
-    router.add_api_route(
-        f"/{family.name}/stream",
-        family_stream,
-        name=f"{family.name}_stream",
-        summary=f"Live {family.name} values as server-sent events",
-        description="Each change as an event: `reading`, whose data is a sensor's new reading, or `zone`, whose "
-        "data are the totals so far of one zone and minute. Of changes to the same sensor within some "
-        "milliseconds only the newest is sent. Nothing is repeated after a break: read `latest` again. A comment "
-        f"comes after {HEARTBEAT_S:g} s without a change. A client that does not keep up is disconnected.",
-        status_code=HTTPStatus.OK,
-        response_class=EventStream,
-        response_description="The events, until the client goes away",
-        responses={
-            HTTPStatus.OK.value: {"content": {EventStream.media_type: {"schema": {"type": "string"}}}},
-            **latest_problems(family),
-        },
-        dependencies=[_shows_events(family)],
-    )
+
+async def _family_from_tables(tables: TableValues, family: Family, zone: str | None, limit: int) -> Response:
+    envelope = await tables.latest_of_family(family, zone=zone, limit=limit)
+    headers = age_headers(envelope, "table") | {"Lakehouse-Snapshot-Id": envelope["snapshot_id"] or NONE}
+    return Response(json_bytes(envelope), headers=headers, media_type=JSON)
 
 
 def _shows_events(family: Family) -> Any:  # noqa: ANN401  what Depends returns

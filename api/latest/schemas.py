@@ -3,7 +3,7 @@
 from datetime import datetime
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.config import JsonDict
@@ -20,10 +20,18 @@ class FamilyLatest(BaseModel):
 
     family: str = Field(description="Family of sensors")
     zone: str | None = Field(description="The zone that was asked for; null for all")
+    source: Literal["live", "table"] = Field(
+        description="`live`: from the hot view; `table`: while Redis is away, the newest readings and windows "
+        "that are in Iceberg, some seconds older"
+    )
+    snapshot_id: str | None = Field(
+        description="Iceberg snapshot of the readings where they are from the table, a 64-bit number as text"
+    )
     reaches: datetime | None = Field(
         description="Event time of the newest event in this answer; null if there is none"
     )
     freshness_ms: int | None = Field(description="How long ago that is, in milliseconds")
+    since: datetime = Field(description="A sensor that sent nothing since then is not in this answer")
     reading_count: int = Field(description="Number of readings in this answer")
     has_more: bool = Field(description="Whether there are more sensors than `limit` let through")
     zones: list[Any]
@@ -36,27 +44,45 @@ def reading_model(family: Family) -> type[BaseModel]:
     return table_model(bronze_events(family), f"{family.name.capitalize()}Reading", {})
 
 
+@cache
+def sensor_model(family: Family) -> type[BaseModel]:
+    """Make the model of the answer for one sensor: its newest reading, and where that is from."""
+    source = Field(
+        description="`live`: from the hot view; `table`: while Redis is away, from Iceberg, some seconds older"
+    )
+    extra = {"source": (Literal["live", "table"], source)}
+    return table_model(bronze_events(family), f"{family.name.capitalize()}SensorLatest", extra)
+
+
 def latest_model(family: Family) -> type[FamilyLatest]:
     """Make the model of the newest readings of ``family``."""
     window: Any = table_model(
         silver_5m(family),
         f"{family.name.capitalize()}RollingWindow",
-        {"newest_event": (datetime, Field(description="Event time of the newest event in it"))},
+        {
+            "newest_event": (
+                datetime | None,
+                Field(description="Event time of the newest event in it; null for a window from the table"),
+            )
+        },
     )
     reading: Any = reading_model(family)
     model = create_model(
         f"{family.name.capitalize()}Latest",
         __base__=FamilyLatest,
         __doc__=f"The newest readings of {family.name} sensors, and the last five minutes of their zones so far.",
-        zones=(list[window], Field(description="The zone, or each zone, over the newest five minutes so far")),
+        zones=(list[window], Field(description="The zone, or each zone, over the newest five minutes")),
         readings=(list[reading], Field(description="The readings, by zone and sensor")),
     )
     window_example = example_row(silver_5m(family)) | {"newest_event": _NEWEST_EVENT}
     example: JsonDict = {
         "family": family.name,
         "zone": str(window_example["zone"]),
+        "source": "live",
+        "snapshot_id": None,
         "reaches": _NEWEST_EVENT,
         "freshness_ms": 250,
+        "since": _NEWEST_EVENT,
         "reading_count": 1,
         "has_more": True,
         "zones": [window_example],

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from api.latest.age import age
 from api.latest.window import Minutes, parse_minutes, rolling_window
+from api.tables.states import utc_now
 from contracts import Family
 from resources.hot_view import (
     MINUTE_FOR,
@@ -84,7 +85,10 @@ async def latest_of_family(
     head = {
         "family": family.name,
         "zone": zone,
+        "source": "live",
+        "snapshot_id": None,
         **age(newest),
+        "since": utc_now() - family.stale_after,
         "reading_count": len(readings),
         "has_more": len(members) > limit,
         "zones": windows,
@@ -93,7 +97,7 @@ async def latest_of_family(
     return b'%b,"readings":[%b]}' % (written[:-1], b",".join(map(document, readings))), newest
 
 
-async def minutes_of_zones(redis: Redis, family: Family, zone: str | None) -> list[Minutes]:
+async def minutes_of_zones(redis: Redis, *, family: Family, zone: str | None) -> list[Minutes]:
     """Return what the hot view has of the minutes of ``zone``, or of each zone.
 
     Raises:

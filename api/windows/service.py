@@ -5,31 +5,26 @@ from the same checkpoint on: what ends after the latest end in a snapshot, its b
 So the boundary divides table and hot view, and no window comes from both.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial
 from typing import Any
-
-import redis
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
-from redis.asyncio import Redis
 
 from api.caching.caches import Caches
 from api.caching.source import Source
 from api.catalog import CatalogReader
+from api.latest.age import SOURCE
+from api.latest.query import newest_first
+from api.latest.reader import HotViewReader, HotViewUnavailableError
 from api.latest.service import minutes_of_zones
 from api.latest.window import Minutes, window_ending
 from api.rows.answers import REVALIDATE
 from api.rows.dependencies import RowQuery
 from api.rows.filters import Operator, compare
-from api.rows.formats import Format
 from api.tables.states import NONE, TableStates
 from contracts import Family, Table, silver_5m
 from resources.arrow_times import without_zones
 from resources.hot_view import NEWEST_MINUTE_FOR
-
-logger = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
 
@@ -48,7 +43,7 @@ async def find_windows(
     reader: CatalogReader,
     caches: Caches,
     states: TableStates,
-    hot_view: Redis,
+    hot_view: HotViewReader,
     *,
     family: Family,
     query: WindowsQuery,
@@ -75,10 +70,10 @@ async def find_windows(
     running: list[dict[str, Any]] = []
     live = True
     try:
-        for minutes in await minutes_of_zones(hot_view, family, query.zone):
+        of_zones = await hot_view.read(partial(minutes_of_zones, family=family, zone=query.zone))
+        for minutes in of_zones:
             running += _running(family, minutes, live_after, query)
-    except redis.RedisError as error:
-        logger.warning("Redis does not answer: %s", error)
+    except HotViewUnavailableError:
         live = False
     running.sort(key=lambda window: window["zone"])
     running.sort(key=lambda window: window["window_start"], reverse=True)
@@ -96,7 +91,12 @@ async def find_windows(
         "has_more": len(rows) > query.limit,
         "rows": rows[: query.limit],
     }
-    headers = {"Lakehouse-Snapshot-Id": snapshot_id or NONE, "Cache-Control": REVALIDATE, **state.headers}
+    headers = {
+        "Lakehouse-Snapshot-Id": snapshot_id or NONE,
+        "Cache-Control": REVALIDATE,
+        SOURCE: "table, live" if live else "table",
+        **state.headers,
+    }
     return envelope, headers
 
 
@@ -116,18 +116,7 @@ def _row_query(declared: Table, query: WindowsQuery) -> RowQuery:
         filters.append(compare(declared.event_time, Operator.LT, query.until))
     if query.zone is not None:
         filters.append(compare("zone", Operator.EQ, query.zone))
-    everything: BooleanExpression = AlwaysTrue()
-    return RowQuery(
-        table=declared,
-        columns=tuple(column.name for column in declared.columns),
-        order=((declared.event_time, "descending"), ("zone", "ascending")),
-        limit=query.limit,
-        row_filter=reduce(And, filters, everything),
-        as_of=None,
-        cursor=None,
-        format=Format.JSON,
-        sent=(),
-    )
+    return newest_first(declared, filters, order=(declared.event_time,), then=("zone",), limit=query.limit)
 
 
 def _running(family: Family, minutes: Minutes, after: datetime, query: WindowsQuery) -> list[dict[str, Any]]:

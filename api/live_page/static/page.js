@@ -236,8 +236,11 @@ async function* eventsOf(path, signal) {
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {
-      const data = block.split("\n").find((line) => line.startsWith("data: "));
-      if (data) yield JSON.parse(data.slice(6));
+      const [event, data] = ["event: ", "data: "].map((name) =>
+        block.split("\n").find((line) => line.startsWith(name))?.slice(name.length),
+      );
+      if (event === "end") throw new Error(JSON.parse(data).detail);
+      if (data) yield JSON.parse(data);
     }
   }
 }

@@ -38,11 +38,12 @@ NOTHING_KEPT = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """Answers wait for the catalog, and for what else is known of a table: busy machines take their time."""
+    """Answers wait for catalog and Redis, and for what else is known of a table: busy machines take their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("states.FIRST_PATIENCE_S", "states.PATIENCE_S", "metrics.PATIENCE_S"):
             patch.setattr(f"api.tables.{name}", 60.0)
         patch.setattr("api.catalog.METADATA_TIMEOUT_S", 60.0)
+        patch.setattr("api.latest.reader.ANSWER_WITHIN_S", 30.0)
         yield
 
 

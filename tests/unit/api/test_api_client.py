@@ -234,6 +234,22 @@ def test_a_page_of_something_in_front_of_the_api_is_an_error_too() -> None:
 
 def test_changes_are_read_as_they_come() -> None:
     reading, zone = {"sensor_id": "t: 1", "event_time": "2026-03-01T08:00:00Z"}, {"zone": "north"}
-    lines = ["retry: 2000", "", ": nothing new", "", "id: 1", "event: reading", f"data: {json.dumps(reading)}", ""]
-    lines += ["id: 2/north", "event: zone", f"data: {json.dumps(zone)}", ""]
-    assert list(_changes(lines)) == [Change("reading", reading), Change("zone", zone)]
+    lines = [
+        "retry: 2000",
+        "",
+        ": nothing new",
+        "",
+        "id: 1-0",
+        "event: reading",
+        f"data: {json.dumps(reading)}",
+        "",
+    ]
+    lines += ["id: 2-0", "event: zone", f"data: {json.dumps(zone)}", "", ": nothing new", "id: 3-0", ""]
+    lines += ["id: 4-0", "event: reset", 'data: {"detail": "some are missing"}', ""]
+    assert list(_changes(lines)) == [
+        Change("reading", reading, "1-0"),
+        Change("zone", zone, "2-0"),
+        Change("reset", {"detail": "some are missing"}, "4-0"),
+    ]
+    with pytest.raises(NotReachableError, match="read faster"):
+        list(_changes(["event: end", 'data: {"reason": "slow", "detail": "read faster"}', ""]))

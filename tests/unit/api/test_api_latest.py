@@ -1,19 +1,10 @@
-"""Live values over a real server: what is answered, what is refused, and events as a client of HTTP sees them."""
+"""Live values over a real server: what is answered, and what is refused."""
 
-import os
-import socket
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 import redis
@@ -25,22 +16,24 @@ from jsonschema import Draft202012Validator
 from pyiceberg.catalog.sql import SqlCatalog
 
 from api.app import create_app
-from api.latest.changes import MOST_WAITING_BYTES
 from api.latest.schemas import latest_model, reading_model
 from api.latest.window import parse_minutes, rolling_window
-from client import Change, Lakehouse
-from contracts import families, family
-from hot_view.records import RecordReader, Update
+from contracts import families
 from hot_view.view import View
-from resources.hot_view import Subject, changes_channel, reading_key
+from resources.hot_view import reading_key
 from settings import Settings
-from settings.model import ROOT
-from tests.unit.hot_view.valkey_server import running_valkey, valkey_settings
+from tests.unit.api.live_values import (
+    KEY,
+    TRAFFIC,
+    instant,
+    minute,
+    minute_fields,
+    now,
+    problem,
+    reading,
+    this_minute,
+)
 
-KEY = {"X-API-Key": "the-key-of-these-tests"}
-TRAFFIC = family("traffic")
-READER = RecordReader(TRAFFIC)
-PATIENCE_S = 30
 ROUTES = ("/v1/traffic/sensors/t-1/latest", "/v1/traffic/latest", "/v1/traffic/stream")
 
 
@@ -50,66 +43,9 @@ def client(hot_settings: Settings, catalog: SqlCatalog) -> Iterator[TestClient]:
         yield client
 
 
-def instant(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def reading(
-    sensor: str, *, zone: str | None = "centre", offset: int = 0, age_s: float = 1, **others: Any
-) -> Update:
-    moment = now() - timedelta(seconds=age_s)
-    fields = {
-        "event_id": f"e-{sensor}-{offset}",
-        "sensor_id": sensor,
-        "event_time": instant(moment),
-        "zone": zone,
-        "latitude": 52.5,
-        "longitude": None,
-        "vehicle_count": 12,
-        "avg_speed_kmh": 45.25,
-        "occupancy_ratio": 0.1,
-        "kafka_partition": 0,
-        "kafka_offset": offset,
-        "kafka_time": instant(moment),
-    }
-    return READER.read(f"sensor:{sensor}".encode(), orjson.dumps(fields | others))
-
-
-def minute_fields(zone: str, start: datetime, values: list[float]) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "zone": zone,
-        "minute": instant(start),
-        "event_count": len(values) + 1,  # one event without values
-        "newest_event": instant(start + timedelta(seconds=len(values) % 60)),
-    }
-    for measure in TRAFFIC.measures:
-        fields |= {
-            f"{measure.name}_count": len(values),
-            f"{measure.name}_sum": float(sum(values)) if values else None,
-            f"{measure.name}_min": min(values, default=None),
-            f"{measure.name}_max": max(values, default=None),
-        }
-    return fields
-
-
-def minute(zone: str, start: datetime, values: list[float]) -> Update:
-    key = f"zone:{zone}:{start:%Y-%m-%dT%H:%M}".encode()
-    return READER.read(key, orjson.dumps(minute_fields(zone, start, values)))
-
-
-def this_minute() -> datetime:
-    return now().replace(second=0, microsecond=0)
-
-
-def problem(answer: httpx.Response, status: int) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    detail: str = answer.json()["detail"]
-    return detail
+def live(document: bytes) -> bytes:
+    """What is answered for a reading: all that stands in it, and that it is live."""
+    return document.removesuffix(b"}") + b',"source":"live"}'
 
 
 def test_the_newest_reading_is_answered_as_it_was_written(client: TestClient, view: View) -> None:
@@ -119,7 +55,8 @@ def test_the_newest_reading_is_answered_as_it_was_written(client: TestClient, vi
     answer = client.get("/v1/traffic/sensors/t-1/latest")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.content == newer.document
+    assert answer.headers["Lakehouse-Source"] == "live"
+    assert answer.content == live(newer.document)
 
 
 @pytest.mark.parametrize("sensor", ["ä b/c".replace("/", "-"), "..", "a%b", "x" * 512, "s:1:2", "\U0001f600"])
@@ -127,7 +64,7 @@ def test_any_sensor_can_be_asked_for(client: TestClient, view: View, sensor: str
     update = reading(sensor)
     view.apply([update], {})
     path = "".join(f"%{byte:02X}" for byte in sensor.encode())
-    assert client.get(f"/v1/traffic/sensors/{path}/latest").content == update.document
+    assert client.get(f"/v1/traffic/sensors/{path}/latest").content == live(update.document)
 
 
 def test_a_sensor_without_a_reading_is_a_problem(client: TestClient, view: View) -> None:
@@ -154,18 +91,6 @@ def test_tables_is_no_family(client: TestClient, view: View) -> None:
 @pytest.mark.parametrize("route", [*ROUTES, "/v1/trafic/latest"])
 def test_without_the_key_nothing_is_answered(client: TestClient, route: str) -> None:
     assert problem(client.get(route, headers={"X-API-Key": "wrong"}), 401)
-
-
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_server_that_is_away_is_a_problem_that_passes(catalog: SqlCatalog, tmp_path: Path, route: str) -> None:
-    settings = valkey_settings(tmp_path, api_key=KEY["X-API-Key"])
-    with TestClient(create_app(settings, catalog_factory=lambda _: catalog), headers=KEY) as client:
-        answer = client.get(route)
-        assert "cannot be read now" in problem(answer, 503)
-        assert int(answer.headers["Retry-After"]) > 0
-        with running_valkey(settings):
-            assert client.get("/v1/traffic/latest").status_code == 200
-        assert problem(client.get("/v1/traffic/latest"), 503)
 
 
 def test_the_readings_of_a_zone_are_those_of_its_sensors_now(
@@ -284,145 +209,3 @@ def test_answers_and_examples_fit_the_documented_schemas(client: TestClient, vie
             latest_model(member).model_validate(example)
             validator(f"/v1/{member.name}/latest").validate(example)
             reading_model(member).model_validate(example["readings"][0])
-
-
-@pytest.fixture(scope="module")
-def api_url(hot_settings: Settings) -> Iterator[str]:
-    """The API as it is deployed, in a process of its own."""
-    with socket.socket() as probe, socket.socket() as other:
-        for each in (probe, other):
-            each.bind(("127.0.0.1", 0))
-        port, metrics_port = probe.getsockname()[1], other.getsockname()[1]
-    secrets = ("s3_access_key", "s3_secret_key", "redis_password", "api_key")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-        "LAKEHOUSE_HOME": str(hot_settings.home),
-        "LAKEHOUSE_REDIS_PORT": str(hot_settings.redis_port),
-        "LAKEHOUSE_API_METRICS_PORT": str(metrics_port),
-        **{f"LAKEHOUSE_{name.upper()}": getattr(hot_settings, name).get_secret_value() for name in secrets},
-    }
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port)]
-    with subprocess.Popen([*command, "api.app:create_worker"], env=environment, cwd=ROOT) as process:
-        try:
-            until(lambda: answers(f"http://127.0.0.1:{port}/health/live"), "the API answers")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not look():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
-        time.sleep(0.02)
-
-
-def subscribers(server: redis.Redis) -> int:
-    ((_, count),) = server.pubsub_numsub(changes_channel("traffic", Subject.SENSOR))
-    return int(count)
-
-
-@contextmanager
-def stream(api_url: str, **filters: str) -> Iterator[Iterator[dict[str, str]]]:
-    with httpx.stream(
-        "GET", f"{api_url}/v1/traffic/stream", params=filters, headers=KEY, timeout=PATIENCE_S
-    ) as answer:
-        assert answer.headers["Content-Type"].startswith("text/event-stream")
-        yield events(answer.iter_lines())
-
-
-def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
-    event: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            event[name] = value
-        elif event:
-            if "data" in event:
-                yield event
-            event = {}
-
-
-def test_each_change_comes_as_an_event_to_those_who_want_it(api_url: str, server: redis.Redis, view: View) -> None:
-    with (
-        stream(api_url) as everything,
-        stream(api_url, zone="north") as north,
-        stream(api_url, sensor_id="t-3") as third,
-        stream(api_url, sensor_id="t-3", zone="north") as both,
-        stream(api_url, kind="zone") as zones,
-    ):
-        assert subscribers(server) == 1  # one for all clients
-        updates = [reading("t-1"), reading("t-2", zone="north"), minute("north", this_minute(), [1.0])]
-        for update in [
-            *updates,
-            reading("t-3", zone="centre"),
-            last := reading("t-3", zone="north", offset=9, age_s=0),
-        ]:
-            view.apply([update], {})
-        seen = [next(everything) for _ in range(5)]
-        assert [event["data"] for event in seen[:3]] == [update.document.decode() for update in updates]
-        assert [event["event"] for event in seen] == ["reading", "reading", "zone", "reading", "reading"]
-        assert len({event["id"] for event in seen}) == 5
-        assert [next(north) for _ in range(3)] == [seen[1], seen[2], seen[4]]
-        assert [next(third) for _ in range(2)] == seen[3:]
-        assert next(both)["data"] == last.document.decode()
-        assert next(zones) == seen[2]
-    until(lambda: subscribers(server) == 0, "the subscription is given back")
-
-
-def test_the_client_package_reads_the_newest_and_follows_changes(
-    api_url: str, server: redis.Redis, view: View
-) -> None:
-    view.apply([reading("t/ 1"), other := reading("t-2", zone="north")], {})
-    with Lakehouse(api_url, KEY["X-API-Key"]) as lakehouse, ThreadPoolExecutor(1) as pool:
-        assert lakehouse.latest_of_sensor("traffic", "t-2") == orjson.loads(other.document)
-        assert [found["sensor_id"] for found in lakehouse.latest("traffic", zone="north")] == ["t-2"]
-        changes = lakehouse.changes("traffic", sensor_id="t-3")
-        first = pool.submit(next, changes)
-        until(lambda: subscribers(server) == 1, "the stream is subscribed")
-        view.apply([reading("t-1"), wanted := reading("t-3")], {})
-        assert first.result(PATIENCE_S) == Change("reading", orjson.loads(wanted.document))
-        changes.close()
-
-
-def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on(
-    api_url: str, server: redis.Redis, view: View
-) -> None:
-    port = httpx.URL(api_url).port
-    request = f"GET /v1/traffic/stream HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY['X-API-Key']}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port)) as lazy, stream(api_url, sensor_id="last") as attentive:
-        lazy.sendall(request.encode())
-        assert lazy.recv(12) == b"HTTP/1.1 200"
-        sent = 0
-        for number in range(40):
-            updates = [reading(f"t-{index}", offset=number + 1, event_id="x" * 1000) for index in range(1000)]
-            view.apply(updates, {})
-            sent += sum(len(update.document) for update in updates)
-        assert sent > 10 * MOST_WAITING_BYTES
-        view.apply([last := reading("last")], {})
-        assert next(attentive)["data"] == last.document.decode()
-        received = 0
-        lazy.settimeout(PATIENCE_S)
-        while chunk := lazy.recv(1 << 20):
-            received += len(chunk)
-        assert received < sent / 2
-
-
-def test_a_stream_outlives_its_subscription(api_url: str, hot_settings: Settings, server: redis.Redis) -> None:
-    with stream(api_url) as live:
-        server.client_kill_filter(_type="pubsub", skipme=True)
-        view = View(server)
-        view.open()
-        # the subscription is made anew by the client library, or the stream ends: it never goes silent
-        until(lambda: subscribers(server) == 1, "the subscription is there again")
-        view.apply([reading("t-1")], {})
-        assert next(live)["event"] == "reading"

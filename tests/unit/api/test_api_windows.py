@@ -19,7 +19,7 @@ from contracts import families, family, silver_5m
 from hot_view.records import RecordReader
 from hot_view.view import View
 from settings import Settings
-from tests.unit.api.test_api_latest import instant, minute_fields, this_minute
+from tests.unit.api.live_values import instant, minute_fields, this_minute
 
 KEY = {"X-API-Key": "the-key-of-these-tests"}
 TRAFFIC = family("traffic")

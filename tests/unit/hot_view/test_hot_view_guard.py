@@ -15,9 +15,10 @@ from hot_view.batch import newest_of_each_key
 from hot_view.records import RecordReader, Update
 from hot_view.view import View, ViewLostError
 from resources.hot_view import (
+    CHANGES_KEPT,
     PROGRESS_KEY,
     Subject,
-    changes_channel,
+    changes_key,
     document,
     loaded_offsets,
     members_key,
@@ -188,20 +189,28 @@ def test_another_loaders_view_is_not_lost(client: redis.Redis, view: View) -> No
     assert len(client.hgetall(PROGRESS_KEY)) == 1
 
 
-def test_changes_are_published_once_and_only_if_they_are_changes(client: redis.Redis, view: View) -> None:
-    with client.pubsub(ignore_subscribe_messages=True) as listener:
-        listener.subscribe(*(changes_channel("traffic", subject) for subject in Subject))
-        updates = [reading("a", 0, 1), reading("b", 0, 2), minute("north", 3, 1.0)]
-        view.apply(updates, {})
-        view.apply(updates, {})  # the same again
-        view.apply([reading("a", -1, 3)], {})  # older
-        view.apply([reading("c", 0, 4)], {})
-        # two answers to the subscription come first, and then exactly three messages
-        messages = [listener.get_message(timeout=1) for _ in range(6)]
-        heard = [(message["channel"], message["data"]) for message in messages if message is not None]
-    sensors, zones = (changes_channel("traffic", subject).encode() for subject in Subject)
-    first, last = updates[0].entry() + b"\n" + updates[1].entry(), reading("c", 0, 4).entry()
-    assert sorted(heard) == sorted([(sensors, first), (zones, updates[2].entry()), (sensors, last)])
+def test_changes_are_appended_once_in_order_and_only_if_they_are_changes(client: redis.Redis, view: View) -> None:
+    updates = [reading("a", 0, 1), minute("north", 3, 1.0), reading("b", 0, 2)]
+    view.apply(updates, {})
+    view.apply(updates, {})  # the same again
+    view.apply([reading("a", -1, 3)], {})  # older
+    view.apply([last := reading("c", 0, 4)], {})
+    appended = [fields for _, fields in client.xrange(changes_key("traffic"))]
+    subjects = [Subject.SENSOR, Subject.ZONE, Subject.SENSOR, Subject.SENSOR]
+    assert appended == [
+        {subject.encode(): update.entry()} for subject, update in zip(subjects, [*updates, last], strict=True)
+    ]
+    assert client.exists(changes_key("weather")) == 0
+
+
+def test_of_changes_the_newest_are_kept(client: redis.Redis, view: View) -> None:
+    for first in range(0, 2 * CHANGES_KEPT, 1000):
+        view.apply([reading(f"s{number}", 0, number) for number in range(first, first + 1000)], {})
+    kept = client.xlen(changes_key("traffic"))
+    # Redis takes away whole nodes of the stream, each of at most a hundred
+    assert CHANGES_KEPT <= kept < CHANGES_KEPT + 200
+    (_, fields), *_ = client.xrevrange(changes_key("traffic"), count=1)
+    assert fields[Subject.SENSOR.encode()] == reading(f"s{2 * CHANGES_KEPT - 1}", 0, 2 * CHANGES_KEPT - 1).entry()
 
 
 def test_the_purge_leaves_exactly_the_members_that_have_a_reading_in_their_zone(
