@@ -33,7 +33,7 @@ from process_tree import kill_tree
 from waiting import until
 from websockets.asyncio.client import connect
 
-from resources.hot_view import Subject, changes_channel, entry, zone_bytes
+from resources.hot_view import Subject, changes_key, entry, zone_bytes
 from resources.hot_view import connect as connect_redis
 from settings import Settings
 from settings.model import ROOT
@@ -467,7 +467,7 @@ def test_each_event_comes_before_the_next_one_is_there(
         for number in range(5):
             document = orjson.dumps({"sensor_id": sensor, "number": number})
             changed = entry(number + 1, zone_bytes("harbour"), document)
-            redis.publish(changes_channel("traffic", Subject.SENSOR), changed)
+            redis.xadd(changes_key("traffic"), {Subject.SENSOR.value: changed})
             for lines in (over_1, over_2):
                 data = next(line for line in lines if line.startswith("data: "))
                 assert orjson.loads(data.removeprefix("data: "))["number"] == number
