@@ -198,6 +198,7 @@ class ChangeFeed:
     async def close(self) -> None:
         """End all streams."""
         readers = [group.reader for group in self._groups.values() if group.reader is not None]
+        self._groups.clear()
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
@@ -207,7 +208,8 @@ class ChangeFeed:
         try:
             # a connection of its own, which goes back also if this is cancelled between two questions
             async with self._client.client() as client:
-                while True:
+                # looked at as well, because Python's wait_for, which the client calls, may lose a cancellation
+                while self._groups.get(family) is group:
                     async with asyncio.timeout(_HANGS_AFTER_S):
                         changes = await _newer(client, family, group.position)
                     if changes:

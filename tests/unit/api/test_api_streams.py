@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,6 +42,13 @@ def other_url(hot_settings: Settings) -> Iterator[str]:
 def readers(server: redis.Redis) -> int:
     """Connections that wait for changes."""
     return sum(client["cmd"] == "xread" and "b" in client["flags"] for client in server.client_list())
+
+
+@pytest.fixture(autouse=True)
+def _connections_are_given_back(server: redis.Redis) -> Iterator[None]:
+    yield
+    # a question for changes takes two seconds: between two of them nobody seems to wait
+    until(lambda: not any(time.sleep(0.01) or readers(server) for _ in range(20)), "nobody waits for changes")
 
 
 @contextmanager
@@ -120,7 +128,6 @@ def test_each_change_comes_as_an_event_to_those_who_want_it(api_url: str, server
         assert [next(arriving) for _ in range(5)] == seen
         arriving = received(socket_of_north)
         assert [next(arriving) for _ in range(2)] == [seen[1], seen[4]]
-    until(lambda: readers(server) == 0, "the connection is given back")
 
 
 @pytest.mark.parametrize("how", ["parameter", "header", "websocket"])
