@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from contracts.model import Column, ColumnType, Family, Freshness, Table
 from contracts.quality import quality_results
-from contracts.tables import KAFKA_COLUMNS, RECORD_COLUMNS, event_columns, lower_first, silver_5m
+from contracts.tables import KAFKA_COLUMNS, RECORD_COLUMNS, bronze_events, event_columns, lower_first, silver_5m
 
 LIST_ROUTE = "/v1/tables"
 TABLE_ROUTE = "/v1/tables/{identifier}"
@@ -145,19 +145,21 @@ def served_table(table: Table) -> Dataset:
 
 
 def latest_values(family: Family) -> Dataset:
-    """What the API answers of the newest readings and the running windows of a family."""
-    view = hot_view(family).identifier
+    """What the API answers of the newest readings and the running windows of a family, if need be from tables."""
     readings = (_as_read(column) for column in reading_columns(family))
-    windows = (replace(column, origins=_from_minutes(family, column)) for column in _window_columns(family))
     return Dataset(
         kind=DatasetKind.API,
         name=f"{family.name}.latest",
         family=family.name,
         description=f"The API's live values of {family.name}: newest readings, the last five minutes of the "
-        "zones, and each change as it comes",
-        columns=_distinct((*readings, *windows)),
+        "zones, and each change as it comes. While the hot view is away they come from the tables",
+        columns=_distinct((*readings, *_windows_of_both(family))),
         owners=family.owners,
-        derived_from=(view,),
+        derived_from=(
+            hot_view(family).identifier,
+            bronze_events(family).identifier,
+            silver_5m(family).identifier,
+        ),
         routes=(
             f"/v1/{family.name}/latest",
             f"/v1/{family.name}/sensors/{{sensor_id}}/latest",
@@ -169,23 +171,13 @@ def latest_values(family: Family) -> Dataset:
 def joined_windows(family: Family) -> Dataset:
     """What the API answers of the windows of a family's zones, finished and running."""
     table = silver_5m(family)
-    finished = {column.name for column in table.columns}
     return Dataset(
         kind=DatasetKind.API,
         name=f"{family.name}.windows",
         family=family.name,
         description=f"The API's five-minute windows of the zones of {family.name}: the finished ones from "
         f"{table.identifier}, the running ones from the hot view",
-        columns=tuple(
-            replace(
-                column,
-                origins=(
-                    *((f"{table.identifier}.{column.name}",) if column.name in finished else ()),
-                    *_from_minutes(family, column),
-                ),
-            )
-            for column in _window_columns(family)
-        ),
+        columns=_windows_of_both(family),
         owners=family.owners,
         derived_from=(table.identifier, hot_view(family).identifier),
         routes=(f"/v1/{family.name}/windows",),
@@ -224,6 +216,22 @@ def _as_read(column: Column) -> Column:
 
 def _window_columns(family: Family) -> tuple[Column, ...]:
     return (*map(_as_read, silver_5m(family).columns), NEWEST_EVENT)
+
+
+def _windows_of_both(family: Family) -> tuple[Column, ...]:
+    """Columns of windows from the table, where they are finished, or merged from minutes of the hot view."""
+    table = silver_5m(family)
+    finished = {column.name for column in table.columns}
+    return tuple(
+        replace(
+            column,
+            origins=(
+                *((f"{table.identifier}.{column.name}",) if column.name in finished else ()),
+                *_from_minutes(family, column),
+            ),
+        )
+        for column in _window_columns(family)
+    )
 
 
 def _from_minutes(family: Family, column: Column) -> tuple[str, ...]:
