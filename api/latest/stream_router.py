@@ -50,11 +50,12 @@ change a comment comes, with the id to go on from.
 `reason` (`slow`, `unavailable` where Redis is away, `closing`) and `detail`.
 
 **WebSocket.** At the same address, with the same parameters, a WebSocket brings the same events, as text: JSON
-objects with `events`, a list of `{{"id", "event", "data"}}` (empty after {HEARTBEAT_S:g} s without a change),
-and `last_event_id`. The key stands in the header `X-API-Key` or, as browsers cannot send one, in the first
-message, within {KEY_WITHIN_S:g} s: `{{"key": "..."}}`; never in the address. A wrong key in a header is
-answered 401 or 403. The connection is closed with a code and a reason: 1008 too slow, 1012 the process ends,
-1013 Redis is away, 3000 no valid key, 3003 not for this family, 3008 no key in time."""
+objects with `events`, a list of `{{"id", "event", "data"}}` (empty in the first, from which on nothing is
+missed, and after {HEARTBEAT_S:g} s without a change), and `last_event_id`. The key stands in the header `X-API-
+Key` or, as browsers cannot send one, in the first message, within {KEY_WITHIN_S:g} s: `{{"key": "..."}}`; never
+in the address. Where the key is in a header, what is wrong is answered as for other requests. Later the
+connection is closed with a code and a reason: 1008 too slow, 1012 the process ends, 1013 Redis is away, 3000 no
+valid key, 3003 not for this family, 3008 no key in time."""
 
 
 def add_stream_route(router: APIRouter, family: Family) -> None:

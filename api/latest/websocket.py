@@ -97,30 +97,33 @@ async def follow(
 ) -> None:
     """Serve one client until it goes away, is too slow, or Redis is away.
 
-    A wrong key in a header is answered as in any other request; what is wrong after that closes the connection,
-    with a code and a reason.
+    Where the key is in a header, what is wrong is answered as in any other request; what is wrong later closes the
+    connection, with a code and a reason.
     """
     header, bearer = websocket.headers.get("X-API-Key"), _bearer(websocket)
-    is_known = header is not None or bearer is not None
-    if is_known:
-        try:
-            await _permit(websocket, header, bearer, family)
-        except ProblemError as problem:
-            await deny(websocket, problem)
-            return
-    await websocket.accept()
+    subscriber: Subscriber | None = None
     try:
-        if not is_known:
+        if header is not None or bearer is not None:
+            try:
+                await _permit(websocket, header, bearer, family)
+                subscriber = await feed.join(family.name, after=after)
+            except ProblemError as problem:
+                await deny(websocket, problem)
+                return
+        await websocket.accept()
+        if subscriber is None:
             await _permit(websocket, None, await _first_message(websocket), family)
-        subscriber = await feed.join(family.name, after=after)
+            subscriber = await feed.join(family.name, after=after)
+        await _send_changes(websocket, subscriber, wanted)
     except ProblemError as problem:
         await _close(websocket, CODES_OF_PROBLEMS.get(problem.status, TRY_AGAIN_LATER), problem.detail)
     except TimeoutError:
         await _close(websocket, TIMEOUT, f"no key came within {KEY_WITHIN_S:g} s")
     except WebSocketDisconnect:
         return
-    else:
-        await _send_changes(websocket, feed, subscriber, wanted)
+    finally:
+        if subscriber is not None:
+            feed.leave(subscriber)
 
 
 async def deny(websocket: WebSocket, problem: ProblemError) -> None:
@@ -176,27 +179,25 @@ async def _first_message(websocket: WebSocket) -> str:
         raise NoKeyMessageError from error
 
 
-async def _send_changes(
-    websocket: WebSocket, feed: ChangeFeed, subscriber: Subscriber, wanted: EventFilter
-) -> None:
+async def _send_changes(websocket: WebSocket, subscriber: Subscriber, wanted: EventFilter) -> None:
     ended: StreamEndedError | None = None
-    try:
-        with last_word(subscriber):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_when_gone, websocket, tasks.cancel_scope)
-                try:
-                    async for piece in written(subscriber, wanted, TextFrames()):
-                        await websocket.send_text(piece.decode())
-                except StreamEndedError as error:
-                    ended = error
-                except GONE:
-                    logger.debug("a client of the changes of %s is gone", subscriber.family)
-                tasks.cancel_scope.cancel()
-            # not before: Granian closes a connection only when nobody waits for a message
-            if ended is not None:
-                await _close(websocket, CLOSE_CODES[ended.end], str(ended))
-    finally:
-        feed.leave(subscriber)
+    frames = TextFrames()
+    with last_word(subscriber):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_when_gone, websocket, tasks.cancel_scope)
+            try:
+                # says from when on nothing is missed
+                await websocket.send_text(frames.nothing_new(subscriber.position).decode())
+                async for piece in written(subscriber, wanted, frames):
+                    await websocket.send_text(piece.decode())
+            except StreamEndedError as error:
+                ended = error
+            except GONE:
+                logger.debug("a client of the changes of %s is gone", subscriber.family)
+            tasks.cancel_scope.cancel()
+        # not before: Granian closes a connection only when nobody waits for a message
+        if ended is not None:
+            await _close(websocket, CLOSE_CODES[ended.end], str(ended))
 
 
 async def _cancel_when_gone(websocket: WebSocket, scope: anyio.CancelScope) -> None:

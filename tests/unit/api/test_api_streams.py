@@ -44,11 +44,16 @@ def readers(server: redis.Redis) -> int:
     return sum(client["cmd"] == "xread" and "b" in client["flags"] for client in server.client_list())
 
 
+def nobody_waits(server: redis.Redis) -> bool:
+    """Whether no connection does for a while: between two questions, which take two seconds, it seems so."""
+    return not any(time.sleep(0.01) or readers(server) for _ in range(20))
+
+
 @pytest.fixture(autouse=True)
 def _connections_are_given_back(server: redis.Redis) -> Iterator[None]:
     yield
     # a question for changes takes two seconds: between two of them nobody seems to wait
-    until(lambda: not any(time.sleep(0.01) or readers(server) for _ in range(20)), "nobody waits for changes")
+    until(lambda: nobody_waits(server), "nobody waits for changes")
 
 
 @contextmanager
@@ -167,6 +172,7 @@ def test_what_is_not_kept_any_more_is_told(api_url: str, server: redis.Redis, vi
     with stream(api_url) as before:
         view.apply([reading("t-1")], {})
         last = next(before)
+    until(lambda: nobody_waits(server), "who joins later begins after what follows")
     view.apply([reading("t-2")], {})
     view.apply([reading("t-3")], {})
     server.xtrim(changes_key("traffic"), maxlen=1, approximate=False)

@@ -55,6 +55,7 @@ def test_a_key_is_sent_in_a_header_or_in_the_first_message(
     with client.websocket_connect(f"{PATH}?last_event_id={first_id.decode()}", headers=headers) as connection:
         if how == "message":
             connection.send_json({"key": key})
+        assert connection.receive_json() == {"last_event_id": first_id.decode(), "events": []}
         (event,) = connection.receive_json()["events"]
     assert (event["event"], event["data"]["sensor_id"]) == ("reading", "t-2")
     assert first.document != second.document
@@ -130,12 +131,15 @@ def test_who_sends_no_key_is_not_waited_for(client: TestClient, monkeypatch: pyt
 
 def test_while_redis_is_away_a_client_is_told_to_try_later(own_catalog: SqlCatalog, tmp_path: Path) -> None:
     settings = valkey_settings(tmp_path, api_key=KEY["X-API-Key"])
-    with (
-        TestClient(create_app(settings, catalog_factory=lambda _: own_catalog)) as client,
-        client.websocket_connect(PATH, headers=KEY) as connection,
-        pytest.raises(WebSocketDisconnect) as closed,
-    ):
-        connection.receive_json()
+    with TestClient(create_app(settings, catalog_factory=lambda _: own_catalog)) as client:
+        connection = client.websocket_connect(PATH, headers=KEY)
+        with pytest.raises(WebSocketDenialResponse) as denied, connection:
+            pass
+        assert denied.value.status_code == 503
+        assert int(denied.value.headers["Retry-After"]) > 0
+        with client.websocket_connect(PATH) as connection, pytest.raises(WebSocketDisconnect) as closed:
+            connection.send_json({"key": KEY["X-API-Key"]})
+            connection.receive_json()
     assert (closed.value.code, "cannot be read now" in closed.value.reason) == (1013, True)
 
 
