@@ -1,5 +1,6 @@
 """The page at ``/`` in a real browser, over a running stack."""
 
+import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,13 +12,14 @@ from browser import CHROMIUM, ENTER, TAB, Browser, browser
 from waiting import until
 
 import contracts
-from contracts import served_tables
+from contracts import served_tables, silver_5m
 from settings import Settings
 from sources.simulate import SimulationOptions, run_simulation
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 FAMILY = contracts.family("weather")
+PRESSED = "#zones [aria-pressed=true] strong"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,10 @@ def text(page: Browser, selector: str) -> str:
     return found
 
 
+def shown_zones(page: Browser) -> set[str]:
+    return set(page.value("[...document.querySelectorAll('#zones button')].map(tile => tile.dataset.zone)"))
+
+
 def enter(page: Browser, key: str) -> None:
     page.value("document.getElementById('key').focus()")
     page.type(key)
@@ -49,7 +55,9 @@ def test_a_wrong_key_is_said_to_be_wrong(page: Browser) -> None:
     until(lambda: "valid key" in text(page, "#key-error"), "the page says that the key is wrong")
     assert page.value("document.getElementById('board').hidden")
     assert page.value("sessionStorage.length") == 0
-    page.complaints.clear()  # the browser notes the 401 of its own accord
+    noted = "the browser notes the 401 of its own accord"
+    until(lambda: page.value("true") and any("401" in complaint for complaint in page.complaints), noted)
+    page.complaints.clear()
 
 
 def test_values_come_by_themselves(page: Browser, settings: Settings) -> None:
@@ -58,17 +66,23 @@ def test_values_come_by_themselves(page: Browser, settings: Settings) -> None:
     page.value(
         f"[...document.querySelectorAll('#families button')].find(b => b.textContent == {FAMILY.name!r}).click()"
     )
-    until(lambda: page.value("document.querySelectorAll('#zones button').length") > 0, "zones are shown")
+    headers = {"X-API-Key": settings.api_key.get_secret_value()}
+    measure = next(column.name for column in silver_5m(FAMILY).columns if column.name.endswith("_mean"))
+
+    def measured() -> dict[str, float]:
+        """The zones that have a value to show: those of other tests may have none."""
+        latest = httpx.get(f"{settings.api_url}/v1/{FAMILY.name}/latest", headers=headers).json()
+        return {window["zone"]: value for window in latest["zones"] if (value := window[measure]) is not None}
+
+    until(lambda: not measured().keys().isdisjoint(FAMILY.zones), "a zone has measured")
+    zone = next(zone for zone in FAMILY.zones if zone in measured())
+    until(lambda: zone in shown_zones(page), f"{zone} is shown")
+    page.value(f"document.querySelector('#zones [data-zone={zone}]').click()")
+    until(lambda: text(page, "#zone-name") == zone, f"the windows of {zone} are shown")
+    until(lambda: bool(re.match(r"-?[0-9.]+ (°C|degC)$", text(page, PRESSED))), f"{zone} has a value")
     until(lambda: text(page, "#rate") not in {"", "–", "0"}, "the rate of the stream is shown")
     until(lambda: page.value("document.querySelectorAll('#chart polyline').length") == 2, "the chart is drawn")
-    headers = {"X-API-Key": settings.api_key.get_secret_value()}
-    latest = httpx.get(f"{settings.api_url}/v1/{FAMILY.name}/latest", headers=headers).json()
-    shown = set(page.value("[...document.querySelectorAll('#zones button')].map(tile => tile.dataset.zone)"))
-    assert shown >= {window["zone"] for window in latest["zones"]}
-    # the zone of the chart: a zone of other tests may have events, and none that measured this
-    charted = text(page, "#zones [aria-pressed=true] strong")
-    assert any(character.isdigit() for character in charted)
-    assert "°C" in charted or "degC" in charted
+    until(lambda: shown_zones(page) >= measured().keys(), "every zone that measures is shown")
     rows = page.value("[...document.querySelectorAll('#states th')].map(cell => cell.textContent)")
     assert rows == [table.identifier for table in served_tables()]
 

@@ -137,7 +137,9 @@ function pointsOf(zone) {
 function showZones() {
   const names = [...new Set([...board.windows.map((window) => window.zone), ...board.minutes.keys()])];
   const zones = names.filter((zone) => zone !== null).sort();
-  if (board.zone === null || !zones.includes(board.zone)) board.zone = zones[0] ?? null;
+  if (board.zone === null || !zones.includes(board.zone)) {
+    board.zone = zones.find((zone) => pointsOf(zone).length > 0) ?? zones[0] ?? null;
+  }
   const shown = new Map([...element("zones").children].map((tile) => [tile.dataset.zone, tile]));
   const tiles = zones.map((zone) => {
     const tile = shown.get(zone) ?? newTile(zone);
@@ -291,6 +293,7 @@ function chooseFamily(table) {
     tab.setAttribute("aria-current", String(tab.textContent === board.family));
   }
   say(`connecting: ${board.family}`);
+  show(); // nothing of the family before stays
   const refresh = () => loadWindows(signal).catch((error) => !signal.aborted && say(error.message));
   const timers = [setInterval(refresh, REFRESH_MS), setInterval(show, 1000)];
   signal.addEventListener("abort", () => timers.forEach(clearInterval));
