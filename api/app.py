@@ -124,7 +124,9 @@ def create_app(
             app.state.limiter = RateLimiter(of_limits, configured.api_rate_limit, metrics)
             app.state.states = TableStates(app.state.reader, app.state.caches.file_lists)
             table_metrics.attach(app.state.reader, app.state.states)
-            app.state.table_values = TableValues(app.state.reader, app.state.caches)
+            app.state.table_values = TableValues(
+                app.state.reader, app.state.caches, cache_metrics.of("table_values")
+            )
             app.state.hot_view = HotViewReader(redis)
             app.state.changes = ChangeFeed(redis, app.state.hot_view)
             if tracing is not None:

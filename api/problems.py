@@ -123,19 +123,24 @@ def problem_response(
     return Response(orjson.dumps(document), status, headers, media_type=MEDIA_TYPE)
 
 
+def problem_of(request: HTTPConnection, error: ProblemError) -> Response:
+    """The answer that says ``error``."""
+    return problem_response(
+        request,
+        error.status,
+        error.detail,
+        errors=error.errors,
+        violated_policies=error.violated_policies,
+        headers=error.headers,
+    )
+
+
 def handle_problems(app: FastAPI) -> None:
     """Make every error of ``app`` a problem document, without a stack trace."""
 
     @app.exception_handler(ProblemError)
     async def _problem(request: Request, error: ProblemError) -> Response:
-        return problem_response(
-            request,
-            error.status,
-            error.detail,
-            errors=error.errors,
-            violated_policies=error.violated_policies,
-            headers=error.headers,
-        )
+        return problem_of(request, error)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

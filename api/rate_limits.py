@@ -7,19 +7,18 @@ window after the one that it was taken in.
 """
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from math import ceil
 
-import redis
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.bridge import RedisBridge
 from redis.asyncio import Redis
 
+from api.circuit_breaker import CircuitBreaker, RedisAwayError
 from api.metrics import Metrics
 from api.problems import ProblemError
 from settings import Rate, parse_rate
@@ -43,7 +42,6 @@ Headers = tuple[tuple[bytes, bytes], ...]
 _ACQUIRE = RedisBridge.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()
 _COUNT = RedisBridge.SCRIPT_SLIDING_WINDOW.decode()
 
-logger = logging.getLogger(__name__)
 parsed = lru_cache(maxsize=256)(parse_rate)
 
 
@@ -88,7 +86,7 @@ class RateLimiter:
         self._default = default
         self._metrics = metrics
         self._quotas: dict[tuple[str, Rate], _Quota] = {}
-        self._paused_until = float("-inf")
+        self._breaker = CircuitBreaker("requests are not limited")
 
     async def admit(self, caller: str, rate: str | None) -> Standing | None:
         """Count a request of ``caller``; returns what he has left, or ``None`` where nothing limits him now.
@@ -126,20 +124,18 @@ class RateLimiter:
         return quota
 
     async def _take(self, caller: str, quota: "_Quota") -> Standing | None:
-        if time.monotonic() < self._paused_until:
-            return None
         item = RateLimitItemPerSecond(quota.rate.requests, quota.rate.seconds)
         wanted = max(1, int(quota.rate.requests * TAKEN_AT_ONCE))
+
+        async def take() -> _Taken:
+            taken = await self._windows.take(item, caller, wanted)
+            if not taken.granted and taken.remaining:
+                taken = await self._windows.take(item, caller, 1)
+            return taken
+
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                taken = await self._windows.take(item, caller, wanted)
-                if not taken.granted and taken.remaining:
-                    taken = await self._windows.take(item, caller, 1)
-        except (redis.RedisError, OSError) as error:
-            self._paused_until = time.monotonic() + PAUSE_S
-            logger.warning(
-                "Redis does not answer, requests are not limited: %s", str(error) or type(error).__name__
-            )
+            taken = await self._breaker.ask(take, within_s=PATIENCE_S, pause_s=PAUSE_S)
+        except RedisAwayError:
             return None
         quota.refill(taken)
         return quota.spend()

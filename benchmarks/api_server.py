@@ -1,20 +1,21 @@
 """Servers that a measurement starts: granian with the options of the stack's API, on ports of their own."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
+from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from contracts import LakehouseError
 from settings import Settings
 from settings.model import ROOT
+from stack.local.local_env import free_ports
 from stack.local.services import api
 
 PATIENCE_S = 60.0
@@ -58,7 +59,7 @@ def running(settings: Settings, application: str, log: Path, *, until: tuple[str
     Raises:
         ServerError: it ended, or did not answer in time.
     """
-    port, metrics_port = _free_ports(2)
+    port, metrics_port = free_ports(2)
     own = settings.model_copy(update={"api_port": port, "api_metrics_port": metrics_port})
     command = [*api.service(own).command[:-1], application]
     if ":create_" not in application:
@@ -87,24 +88,19 @@ def running(settings: Settings, application: str, log: Path, *, until: tuple[str
 
 
 def _answered_after(begun: float, process: "subprocess.Popen[bytes]", url: str, log: Path) -> float:
-    while time.monotonic() < begun + PATIENCE_S:
+    def is_answered() -> bool:
         if process.poll() is not None:
-            break
-        try:
-            if httpx.get(url, timeout=PATIENCE_S).status_code == httpx.codes.OK:
-                return time.monotonic() - begun
-        except httpx.TransportError:
-            pass  # it does not listen yet
-        time.sleep(LOOK_EACH_S)
-    raise ServerError(f"{url} does not answer: {log} says why, or ./lakehouse status what is down")
+            raise ServerError(f"{url} does not answer, its server has ended: {log} says why")
+        return httpx.get(url, timeout=PATIENCE_S).status_code == httpx.codes.OK
 
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    with ExitStack() as sockets:
-        ports = []
-        for _ in range(count):
-            probe = sockets.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-        return ports
+    retrying = Retrying(
+        # it does not listen yet, or what it needs is not ready
+        retry=retry_if_exception_type(httpx.TransportError) | retry_if_result(lambda answered: not answered),
+        stop=stop_after_delay(PATIENCE_S),
+        wait=wait_fixed(LOOK_EACH_S),
+    )
+    try:
+        retrying(is_answered)
+    except RetryError as error:
+        raise ServerError(f"{url} does not answer: {log} says why, or ./lakehouse status what is down") from error
+    return time.monotonic() - begun

@@ -12,24 +12,22 @@ body. Names stand for everything that an answer depends on, so that none is ever
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import orjson
-import redis
 import zstandard
 from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import MaxConnectionsError
 
 from api.caching.metrics import CacheMetrics
 from api.caching.page import Page
+from api.circuit_breaker import CircuitBreaker, RedisAwayError
 from settings import Settings
 
 KEYS = ("answers:bodies", "answers:use", "answers:bytes")
@@ -49,8 +47,6 @@ MAX_CONNECTIONS = 32
 
 Packing = Literal["plain", "zstd"]
 _HEAD = TypeAdapter(tuple[str, bool, str | None, Packing])
-
-logger = logging.getLogger(__name__)
 
 
 def connect_answers(settings: Settings) -> Redis:
@@ -73,11 +69,10 @@ class SharedAnswers:
         self._client = client
         self._budget = budget
         self._counted = metrics.of("shared_answers")
-        self._errors = metrics.shared_errors
+        self._breaker = CircuitBreaker("answers are not shared", metrics.shared_errors.inc)
         folder = Path(__file__).parent
         self._get = client.register_script((folder / "get_answer.lua").read_text())
         self._put = client.register_script((folder / "put_answer.lua").read_text())
-        self._away_until = float("-inf")
         self._puts: set[asyncio.Task[None]] = set()
 
     async def get(self, name: str) -> Page | None:
@@ -91,7 +86,7 @@ class SharedAnswers:
 
     def put_soon(self, name: str, page: Page) -> None:
         """Begin to keep ``page``, unless it is large; nobody waits for that."""
-        if self._budget and not self._is_away and len(self._puts) < MOST_PUTS:
+        if self._budget and not self._breaker.is_open and len(self._puts) < MOST_PUTS:
             put = asyncio.create_task(self._keep(name, page))
             self._puts.add(put)
             put.add_done_callback(self._puts.discard)
@@ -100,10 +95,6 @@ class SharedAnswers:
         """Wait for what is on its way, and disconnect."""
         await asyncio.gather(*self._puts, return_exceptions=True)
         await self._client.aclose()
-
-    @property
-    def _is_away(self) -> bool:
-        return time.monotonic() < self._away_until
 
     async def _keep(self, name: str, page: Page) -> None:
         packed = await to_thread.run_sync(_packed, name, page)
@@ -118,18 +109,9 @@ class SharedAnswers:
 
     async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
         """What Redis says, ``None`` where it does not."""
-        if self._is_away:
-            return None
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await ask()
-        except MaxConnectionsError:
-            return None  # Redis is well, but has enough to do
-        except (redis.RedisError, OSError) as error:
-            if not self._is_away:
-                logger.warning("answers are not shared for %g s, as Redis does not answer: %s", AWAY_S, error)
-            self._away_until = time.monotonic() + AWAY_S
-            self._errors.inc()
+            return await self._breaker.ask(ask, within_s=TIMEOUT_S, pause_s=AWAY_S)
+        except RedisAwayError:
             return None
 
 

@@ -1,33 +1,38 @@
 """Live values while Redis is away: the newest that the tables hold, some seconds older and marked so."""
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from api.caching.byte_cache import ByteCache
 from api.caching.caches import Caches
+from api.caching.metrics import Counted
 from api.caching.source import Source
 from api.catalog import CatalogReader
 from api.latest.age import age
 from api.latest.query import newest_first
 from api.rows.filters import Operator, compare
-from api.shared import Shared
 from api.tables.states import utc_now
 from contracts import Family, Table, bronze_events, silver_5m
 from resources.arrow_times import without_zones
 
+if TYPE_CHECKING:
+    from api.latest.newest import Newest
+
 READING_ORDER = ("event_time", "kafka_offset", "kafka_partition")
 """Of two readings of a sensor the one that is greater in these is the newer, in the hot view as well."""
 WINDOW_ORDER = ("window_start",)
-MOST_KEPT = 1_024
-"""Answers that are kept, each of one snapshot."""
+KEPT_BYTES = 32 << 20
+"""Memory of one process for what was read, each of one snapshot."""
+ENTRY_BYTES = 512
+"""Memory that one takes beside its rows."""
 
-Read = Callable[[Source], Any]
+Read = Callable[[Source], "Newest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,10 @@ class TableReading:
 class TableValues:
     """Reads the newest values from the tables, once for each snapshot; belongs to one event loop."""
 
-    def __init__(self, reader: CatalogReader, caches: Caches) -> None:
+    def __init__(self, reader: CatalogReader, caches: Caches, counted: Counted) -> None:
         self._reader = reader
         self._caches = caches
-        self._kept: OrderedDict[tuple[str, int | None, str | None], Shared[Any]] = OrderedDict()
+        self._kept: ByteCache[str, Newest] = ByteCache(KEPT_BYTES, size=_size, counted=counted)
 
     async def reading(self, family: Family, sensor_id: str) -> TableReading:
         """The newest reading of a sensor.
@@ -53,6 +58,7 @@ class TableValues:
             UnavailableError: the catalog or the object store does not answer, or has no such table yet.
         """
         # PyIceberg's reader imports pandas: a second that the start of the service need not wait for
+        from api.latest.newest import Newest
         from api.rows.service import matching_rows
 
         declared = bronze_events(family)
@@ -60,11 +66,11 @@ class TableValues:
         filters = (compare("sensor_id", Operator.EQ, sensor_id), compare(declared.event_time, Operator.GE, since))
         query = newest_first(declared, filters, order=READING_ORDER, limit=1)
 
-        def read(source: Source) -> pa.Table:
-            return matching_rows(source, query).slice(0, 1).select(query.columns)
+        def read(source: Source) -> Newest:
+            return Newest(matching_rows(source, query).slice(0, 1).select(query.columns), since)
 
-        rows, snapshot_id = await self._of_newest_snapshot(declared, sensor_id, read)
-        found = _as_json(_not_before(rows, declared.event_time, since))
+        newest, snapshot_id = await self._of_newest_snapshot(declared, sensor_id, read)
+        found = _as_json(_not_before(newest.rows, declared.event_time, since))
         return TableReading(found[0] if found else None, snapshot_id)
 
     async def latest_of_family(self, family: Family, *, zone: str | None, limit: int) -> dict[str, Any]:
@@ -108,20 +114,22 @@ class TableValues:
         since = max(since, found.since)
         return _not_before(found.rows, declared.event_time, since), since, snapshot_id
 
-    async def _of_newest_snapshot(self, declared: Table, of: str | None, read: Read) -> tuple[Any, str | None]:
+    async def _of_newest_snapshot(
+        self, declared: Table, of: str | None, read: Read
+    ) -> tuple["Newest", str | None]:
         table = await self._reader.table(declared.identifier)
         snapshot = table.current_snapshot()
-        snapshot_id = None if snapshot is None else snapshot.snapshot_id
-        key = declared.identifier, snapshot_id, of
-        if key not in self._kept:
-            load: Callable[[], Awaitable[Any]] = partial(
-                self._reader.read, partial(read, self._caches.source(table, snapshot))
-            )
-            self._kept[key] = Shared(load, keep_s=float("inf"))
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return await self._kept[key].get(), None if snapshot_id is None else str(snapshot_id)
+        name = self._caches.name(table, snapshot, "newest", declared.identifier, *(() if of is None else (of,)))
+        found = self._kept.get(name)
+        if found is None:
+            load = partial(self._reader.read, partial(read, self._caches.source(table, snapshot)))
+            found = await self._caches.flights.fly(name, load)
+            self._kept.put(name, found)
+        return found, None if snapshot is None else str(snapshot.snapshot_id)
+
+
+def _size(newest: "Newest") -> int:
+    return ENTRY_BYTES + int(newest.rows.nbytes)
 
 
 def _not_before(rows: pa.Table, column: str, since: datetime) -> pa.Table:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from api.latest.changes import Change, ChangeFeed, StreamEnd, StreamEndedError, Subscriber
 from api.latest.events import EVENT_KINDS, RESET, EventFilter, last_word, written
-from api.problems import InvalidParameter, InvalidParametersError, ProblemError, problem_response
+from api.problems import InvalidParameter, InvalidParametersError, ProblemError, problem_of
 from api.security import authenticate, permit
 from contracts import Family, bronze_events
 from resources.api_keys import Action
@@ -128,15 +128,7 @@ async def follow(
 
 async def deny(websocket: WebSocket, problem: ProblemError) -> None:
     """Answer a connection that is not accepted with a problem document."""
-    answer = problem_response(
-        websocket,
-        problem.status,
-        problem.detail,
-        errors=problem.errors,
-        violated_policies=problem.violated_policies,
-        headers=problem.headers,
-    )
-    await websocket.send_denial_response(answer)
+    await websocket.send_denial_response(problem_of(websocket, problem))
 
 
 def deny_invalid_parameters(app: FastAPI) -> None:

@@ -42,7 +42,7 @@ def _write(path: Path, *, choose_ports: bool) -> None:
     lines = ["# Generated on the first start; edit it while the stack is down."]
     lines += [f"LAKEHOUSE_{name}={secrets.token_hex(20)}" for name in SECRETS]
     names = list(LocalPorts.model_fields)
-    ports = _free_ports(len(names)) if choose_ports else [getattr(LocalPorts(), name) for name in names]
+    ports = free_ports(len(names)) if choose_ports else [getattr(LocalPorts(), name) for name in names]
     lines += [f"LAKEHOUSE_PORTS__{name.upper()}={port}" for name, port in zip(names, ports, strict=True)]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
@@ -52,7 +52,8 @@ def _write(path: Path, *, choose_ports: bool) -> None:
     partial.rename(path)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, of a range that no connection takes one from meanwhile."""
     candidates = random.sample(range(*FREE_PORT_RANGE), FREE_PORT_RANGE[1] - FREE_PORT_RANGE[0])
     free = (port for port in candidates if is_free(port))
     return [next(free) for _ in range(count)]

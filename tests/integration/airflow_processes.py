@@ -8,8 +8,9 @@ from typing import Any, Self
 import httpx
 from airflow_environment import Airflow
 from process_tree import kill_tree
-from small_dagster import free_port
 from waiting import until
+
+from stack.local.local_env import free_ports
 
 COMPONENTS = ("api-server", "dag-processor", "triggerer", "scheduler")
 ENDED = frozenset({"success", "failed"})
@@ -35,7 +36,8 @@ class AirflowProcesses:
     """
 
     def __init__(self, airflow: Airflow) -> None:
-        port, self._airflow = free_port(), airflow
+        port, trigger_log, worker_log = free_ports(3)
+        self._airflow = airflow
         address = f"http://127.0.0.1:{port}"
         self._api = httpx.Client(base_url=f"{address}/api/v2", timeout=60)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -49,8 +51,8 @@ class AirflowProcesses:
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             # as many workers are forked at once
             "AIRFLOW__CORE__PARALLELISM": "3",
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             # what a scheduler that was killed has left is taken up once it is known to be dead
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",

@@ -1,8 +1,6 @@
 """The real nginx with the configuration of ``docker/nginx``, a certificate of its own, and what it logs."""
 
-import itertools
 import os
-import random
 import socket
 import ssl
 import subprocess
@@ -24,7 +22,7 @@ from process_tree import kill_tree
 from waiting import until
 
 from settings.model import ROOT
-from stack.local.local_env import FREE_PORT_RANGE, is_free
+from stack.local.local_env import free_ports
 
 HOST = "127.0.0.1"
 RENDER = ROOT / "docker" / "nginx" / "render.sh"
@@ -67,12 +65,6 @@ class Nginx:
     def logged(self) -> str:
         """All that it has written."""
         return (self.folder / "access.log").read_text() + (self.folder / "error.log").read_text()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, and no connection takes before they are."""
-    candidates = random.sample(range(*FREE_PORT_RANGE), FREE_PORT_RANGE[1] - FREE_PORT_RANGE[0])
-    return list(itertools.islice(filter(is_free, candidates), count))
 
 
 def render(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":

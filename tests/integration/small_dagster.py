@@ -18,6 +18,7 @@ from waiting import until
 
 from resources.dagster_client import LOCATION
 from settings.model import ROOT
+from stack.local.local_env import free_ports
 
 # no daemon: runs start at once
 INSTANCE = """
@@ -36,7 +37,7 @@ class SmallDagster:
     def __init__(self, home: Path) -> None:
         home.mkdir()
         (home / "dagster.yaml").write_text(INSTANCE)
-        self._home, self._port, self._code_port = home, free_port(), free_port()
+        self._home, (self._port, self._code_port) = home, free_ports(2)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         (home / "workspace.yaml").write_text(
             f"load_from: [grpc_server: {{host: 127.0.0.1, port: {self._code_port}, location_name: {LOCATION}}}]\n"
@@ -135,13 +136,6 @@ def listens(port: int) -> bool:
 def end(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def going(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:

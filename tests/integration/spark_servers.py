@@ -12,6 +12,7 @@ import pyspark
 from waiting import until
 
 from settings import Settings
+from stack.local.local_env import free_ports
 from stack.toolchain.jars import class_path
 
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -19,17 +20,10 @@ HOST = "127.0.0.1"
 SMALL = "512m"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextmanager
 def standalone(folder: Path) -> Iterator[tuple[str, str]]:
     """A master with one worker of one core; yields its URL and where it says what it has run."""
-    port, page = free_port(), free_port()
+    port, page = free_ports(2)
     master, status = f"spark://{HOST}:{port}", f"http://{HOST}:{page}/json/"
     with (
         _process(
@@ -58,7 +52,7 @@ def workers(status: str) -> int:
 @contextmanager
 def connect(folder: Path, settings: Settings) -> Iterator[str]:
     """A server with the Iceberg jars; yields its URL."""
-    port = free_port()
+    (port,) = free_ports(1)
     with _process(
         folder / "connect.log",
         *("org.apache.spark.deploy.SparkSubmit", "--master", "local[1]"),

@@ -1,7 +1,6 @@
 """For tests of live values: what the stream writes, and the API in a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from contracts import family
 from hot_view.records import RecordReader, Update
 from settings import Settings
 from settings.model import ROOT
+from stack.local.local_env import free_ports
 
 KEY = {"X-API-Key": "the-key-of-these-tests"}
 TRAFFIC = family("traffic")
@@ -103,10 +103,7 @@ def until(look: Callable[[], bool], what: str) -> None:
 @contextmanager
 def served(settings: Settings, **variables: str) -> Iterator[str]:
     """The API as it is deployed, in a process of its own; yields its address."""
-    with socket.socket() as probe, socket.socket() as other:
-        for each in (probe, other):
-            each.bind(("127.0.0.1", 0))
-        port, metrics_port = probe.getsockname()[1], other.getsockname()[1]
+    port, metrics_port = free_ports(2)
     secrets = ("s3_access_key", "s3_secret_key", "redis_password", "api_key")
     environment = {
         **os.environ,

@@ -1,6 +1,5 @@
 """Metrics as Prometheus reads them: parsed, and held against the requests and the rows that were written."""
 
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from api.catalog import CatalogReader, CatalogUnavailableError
 from api.metrics import SECONDS_BUCKETS, Metrics
 from contracts import served_tables, table
 from settings import Settings
+from stack.local.local_env import free_ports
 from tests.unit.api.conftest import KEY
 
 HEADERS = {"X-API-Key": KEY}
@@ -273,17 +273,6 @@ def test_a_catalog_that_hangs_does_not_hold_up_a_scrape(
             assert by_table(text, "lag_seconds") == {}
         finally:
             released.set()
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def test_each_worker_has_a_port_and_a_further_one_works_without(caplog: pytest.LogCaptureFixture) -> None:

@@ -242,7 +242,7 @@ def test_redis_that_goes_is_done_without_and_one_that_comes_back_is_used(
 
 def test_a_server_that_did_not_answer_is_left_alone_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("api.latest.reader.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("api.circuit_breaker.time.monotonic", lambda: clock[0])
     asked: list[float] = []
     answers: dict[str, Any] = {"error": redis.ConnectionError("refused")}
 

@@ -239,7 +239,7 @@ def test_a_redis_that_hangs_is_asked_once_and_then_left_alone(
         process.send_signal(signal.SIGCONT)
         assert await answers.get("a") is None
         monkeypatch.setattr(shared_answers, "TIMEOUT_S", 30.0)
-        answers._away_until = 0.0
+        answers._breaker._ask_again_at = 0.0
         assert await answers.get("a") == PAGE
 
     with running_valkey(settings) as process:
