@@ -119,10 +119,12 @@ def open_bench(settings: Settings, *, rows: int, files: int, seconds: float, say
     return Bench(settings, open_catalog(settings), Layout(rows, files), seconds, say)
 
 
-def serve(bench: Bench, application: str, *until: str) -> AbstractContextManager[Server]:
+def serve(
+    bench: Bench, application: str, *until: str, most_streams: int | None = None
+) -> AbstractContextManager[Server]:
     """Serve the API or a constant beside the stack's."""
-    name = application.partition(":")[0].rpartition(".")[2]
-    return running(bench.settings, application, bench.folder / f"{name}.log", until=until)
+    log = bench.folder / f"{application.partition(':')[0].rpartition('.')[2]}.log"
+    return running(bench.settings, application, log, until=until, most_streams=most_streams)
 
 
 def latest_path(bench: Bench, server: Server) -> str:

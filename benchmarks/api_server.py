@@ -47,7 +47,9 @@ class Server:
 
 
 @contextmanager
-def running(settings: Settings, application: str, log: Path, *, until: tuple[str, ...]) -> Iterator[Server]:
+def running(
+    settings: Settings, application: str, log: Path, *, until: tuple[str, ...], most_streams: int | None = None
+) -> Iterator[Server]:
     """Serve ``application`` as the stack serves the API, until the block ends.
 
     Args:
@@ -55,6 +57,7 @@ def running(settings: Settings, application: str, log: Path, *, until: tuple[str
         application: module and name, as granian takes it; a factory if it is called ``create_...``.
         log: file that its output goes to.
         until: paths that must be answered with 200 before it counts as started.
+        most_streams: answers with all rows that it sends at once; as the stack's API does if left out.
 
     Raises:
         ServerError: it ended, or did not answer in time.
@@ -70,6 +73,7 @@ def running(settings: Settings, application: str, log: Path, *, until: tuple[str
         "LAKEHOUSE_HOME": str(settings.home),
         "LAKEHOUSE_TOOLCHAIN": str(settings.toolchain),
         "LAKEHOUSE_API_METRICS_PORT": str(metrics_port),
+        "LAKEHOUSE_API_MAX_STREAMS": str(most_streams or settings.api_max_streams),
     }
     with log.open("wb") as output:
         begun = time.monotonic()

@@ -37,7 +37,11 @@ def soak(bench: Bench, *, minutes: float, keep: bool, progress: Progress) -> Soa
     check_room(bench.folder, bench.layout)
     try:
         ensure_large_table(bench.catalog, bench.layout, bench.settings.commit_retries, progress)
-        with serve(bench, API, LIVE, READY) as server, ThreadPoolExecutor(1) as pool:
+        with (
+            # none is refused: all requests under way may be streams, beside as many that have just ended
+            serve(bench, API, LIVE, READY, most_streams=2 * CONNECTIONS) as server,
+            ThreadPoolExecutor(1) as pool,
+        ):
             plan = LoadPlan(
                 host=server.host,
                 port=server.port,
