@@ -25,6 +25,8 @@ WRITE_PROPERTIES = {
     # an always-on job makes thousands of snapshots a day; their metadata must not pile up
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
+    # a commit that lost a race tries again soon: Iceberg's own limit of a minute lets a busy writer starve it
+    "commit.retry.max-wait-ms": "2000",
 }
 
 

@@ -40,6 +40,8 @@ TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 LONG_AGO = datetime(2001, 4, 1, tzinfo=UTC)
 FILES = 12
 ROWS_PER_FILE = 50
+APPEND_EVERY_S = 0.5
+"""Far more often than a job does, and yet leaves another committer room on a slow machine."""
 LOGGED = int(WRITE_PROPERTIES["write.metadata.previous-versions-max"])
 
 
@@ -76,7 +78,7 @@ def test_rows_are_kept_sorted_and_readable_while_others_append(
     stop, appended = threading.Event(), []
 
     def keep_appending() -> None:
-        while not stop.is_set():
+        while not stop.wait(APPEND_EVERY_S):
             append(catalog, TODAY, (FILES + len(appended)) * ROWS_PER_FILE)
             appended.append(1)
 
