@@ -1,10 +1,12 @@
-"""Takes the pictures of Dagster in the README with headless Chromium.
+"""Takes the pictures in the README with headless Chromium.
 
     pip install playwright pillow      # into an environment of their own: the platform needs neither
-    python docs/screenshots.py http://127.0.0.1:3000 --first 2026-11-22 --last 2026-11-25
+    python docs/screenshots.py dagster http://127.0.0.1:3000 --first 2026-11-22 --last 2026-11-25
+    . .lakehouse/local.env && python docs/screenshots.py page http://127.0.0.1:8000 --key "$LAKEHOUSE_API_KEY"
 
-Beforehand, on a running stack: `./lakehouse simulate --from ... --to ...` of those days, then
-`./lakehouse backfill gold/city_hourly --from ... --to ...`, and a run of the job `streaming_quality`.
+Beforehand, on a running stack: for Dagster `./lakehouse simulate --from ... --to ...` of those days, then
+`./lakehouse backfill gold/city_hourly --from ... --to ...`, and a run of the job `streaming_quality`; for the
+page `./lakehouse simulate --rate 2000 --duration 900`, some minutes before.
 """
 
 import argparse
@@ -29,14 +31,22 @@ CONTEXT = timedelta(days=3)
 
 def main() -> None:
     """Take the pictures, into `docs/images/`."""
-    parser = argparse.ArgumentParser(description="Pictures of Dagster for the README")
-    parser.add_argument("url", help="address of Dagster, as `./lakehouse up` prints it")
-    parser.add_argument("--first", type=date.fromisoformat, required=True, help="first day of the backfill")
-    parser.add_argument("--last", type=date.fromisoformat, required=True, help="last day of the backfill")
+    parser = argparse.ArgumentParser(description="Pictures for the README")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
+    of_what = parser.add_subparsers(dest="what", required=True)
+    dagster = of_what.add_parser("dagster")
+    dagster.add_argument("url", help="address of Dagster, as `./lakehouse up` prints it")
+    dagster.add_argument("--first", type=date.fromisoformat, required=True, help="first day of the backfill")
+    dagster.add_argument("--last", type=date.fromisoformat, required=True, help="last day of the backfill")
+    live = of_what.add_parser("page")
+    live.add_argument("url", help="address of the API")
+    live.add_argument("--key", required=True, help="an API key for every table")
     asked = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with browser_page(asked.chromium) as page:
+        if asked.what == "page":
+            live_page(page, asked.url, asked.key)
+            return
         lineage(page, asked.url)
         partitions(page, asked.url, asked.first, asked.last)
         checks(page, asked.url)
@@ -75,6 +85,15 @@ def checks(page: Page, url: str) -> None:
     page.goto(f"{url}/assets/bronze/traffic_events?view=checks&checkDetail=exactly_once")
     page.get_by_text("Latest execution").wait_for()
     take(page, "checks")
+
+
+def live_page(page: Page, url: str, key: str) -> None:
+    """The zones of a family as they are now, with the windows of one."""
+    page.goto(url)
+    page.locator("#key").fill(key)
+    page.locator("#key").press("Enter")
+    page.locator("#chart polyline").first.wait_for(state="attached")
+    take(page, "live-page")
 
 
 def take(page: Page, name: str) -> None:
