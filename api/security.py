@@ -137,6 +137,31 @@ def permit(connection: HTTPConnection, caller: Caller, action: Action, table: st
         raise ForbiddenError(caller, action, table)
 
 
+class Permission:
+    """What a connection that stays open was let in with: a key may be revoked, a token may expire meanwhile."""
+
+    def __init__(
+        self, connection: HTTPConnection, header: str | None, bearer: str | None, action: Action, table: str
+    ) -> None:
+        self._connection = connection
+        self._sent = header, bearer
+        self._action = action
+        self._table = table
+
+    async def holds(self) -> bool:
+        """Whether it would be let in now, too; where that cannot be known, nothing has changed.
+
+        That is not counted as a request.
+        """
+        try:
+            caller = await _caller(self._connection, *self._sent)
+        except UnavailableError:
+            return True
+        except ProblemError:
+            return False
+        return caller.may(self._action, self._table)
+
+
 RequiresKey = Depends(require_key)
 SentKey = Annotated[Caller, RequiresKey]
 """Who sent the request."""
@@ -149,3 +174,18 @@ def requires(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends r
         permit(request, caller, action, table)
 
     return Depends(permitted)
+
+
+def keeps(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends returns
+    """Dependency of a route that goes on showing what is in ``table``: as ``requires``, and gives a permission."""
+
+    async def permission(
+        request: Request,
+        caller: SentKey,
+        header: Annotated[str | None, Security(_header)],
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    ) -> Permission:
+        permit(request, caller, action, table)
+        return Permission(request, header, None if bearer is None else bearer.credentials, action, table)
+
+    return Depends(permission)

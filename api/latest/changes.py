@@ -44,6 +44,7 @@ class StreamEnd(StrEnum):
     SLOW = "slow"
     AWAY = "unavailable"
     CLOSING = "closing"
+    REFUSED = "refused"
 
     @property
     def detail(self) -> str:
@@ -53,6 +54,7 @@ class StreamEnd(StrEnum):
             "for less, and go on from the last id",
             StreamEnd.AWAY: "the live values cannot be read now: try again in some seconds, from the last id",
             StreamEnd.CLOSING: "this process of the service ends: connect again, from the last id",
+            StreamEnd.REFUSED: "the key or token is no longer valid for this: connect again with one that is",
         }[self]
 
 

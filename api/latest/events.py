@@ -1,7 +1,7 @@
 """What one client of live values is sent, as server-sent events or otherwise, and when it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,10 +10,12 @@ from typing import Protocol
 import anyio
 import orjson
 
-from api.latest.changes import Change, ChangesLostError, Subscriber
+from api.latest.changes import Change, ChangesLostError, StreamEnd, Subscriber
 from resources.hot_view import Subject, document, zone, zone_bytes
 
 HEARTBEAT_S = 15.0
+PERMITTED_FOR_S = 15.0
+"""How long a client is sent changes until it is looked whether it may still see them."""
 LAST_WORD_S = 5.0
 """How long a client whose stream has ended may take to read what is being sent, and why it ended."""
 
@@ -79,13 +81,20 @@ class Writer(Protocol):
         """Write that changes are missing here."""
 
 
-async def written(subscriber: Subscriber, wanted: EventFilter, writer: Writer) -> AsyncIterator[bytes]:
-    """What a client is sent, a piece at a time, as it comes.
+async def written(
+    subscriber: Subscriber, wanted: EventFilter, writer: Writer, is_permitted: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
+    """What a client is sent, a piece at a time, as it comes; ends when ``is_permitted`` no longer says so.
 
     Raises:
         StreamEndedError: there is nothing more to wait for; the client is to be told.
     """
+    permitted_until = anyio.current_time() + PERMITTED_FOR_S
     while True:
+        if anyio.current_time() > permitted_until:
+            if not await is_permitted():
+                subscriber.finish(StreamEnd.REFUSED)
+            permitted_until = anyio.current_time() + PERMITTED_FOR_S
         try:
             async with asyncio.timeout(HEARTBEAT_S):
                 changes: list[Change] = []

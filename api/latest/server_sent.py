@@ -4,13 +4,26 @@ from collections.abc import AsyncIterator, Sequence
 
 import orjson
 from fastapi.responses import StreamingResponse
+from pydantic.config import JsonDict
 from starlette.types import Receive, Scope, Send
 
 from api.latest.changes import Change, ChangeFeed, StreamEndedError, Subscriber
-from api.latest.events import END, EVENT_KINDS, RESET, EventFilter, last_word, written
+from api.latest.events import END, EVENT_KINDS, ID_PATTERN, RESET, EventFilter, EventKind, last_word, written
+from api.security import Permission
 from resources.hot_view import document
 
 RECONNECT_MS = 2_000
+
+EVENT_SCHEMA: JsonDict = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": ID_PATTERN},
+        "event": {"enum": [*map(str, EventKind), RESET, END]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "retry": {"const": RECONNECT_MS},
+    },
+}
+"""One of the events (OpenAPI 3.2, section 4.15.3, where the stream is a sequence of such items)."""
 
 
 class ServerSentEvents:
@@ -38,13 +51,16 @@ class ServerSentEvents:
 
 
 class EventStream(StreamingResponse):
-    """The answer to one client; ends when the client goes away, is too slow, or Redis is away."""
+    """The answer to one client; ends when it goes away, is too slow or no longer permitted, or Redis is away."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, feed: ChangeFeed, subscriber: Subscriber, wanted: EventFilter) -> None:
+    def __init__(
+        self, feed: ChangeFeed, subscriber: Subscriber, wanted: EventFilter, permission: Permission
+    ) -> None:
         super().__init__(
-            _events(subscriber, wanted), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            _events(subscriber, wanted, permission),
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._feed = feed
         self._subscriber = subscriber
@@ -62,10 +78,10 @@ class EventStream(StreamingResponse):
             await super().stream_response(send)
 
 
-async def _events(subscriber: Subscriber, wanted: EventFilter) -> AsyncIterator[bytes]:
+async def _events(subscriber: Subscriber, wanted: EventFilter, permission: Permission) -> AsyncIterator[bytes]:
     yield b"retry: %d\n\n" % RECONNECT_MS
     try:
-        async for piece in written(subscriber, wanted, ServerSentEvents()):
+        async for piece in written(subscriber, wanted, ServerSentEvents(), permission.holds):
             yield piece
     except StreamEndedError as error:
         told = {"reason": error.end.value, "detail": str(error)}

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Header, Query, Response, WebSocket
 from api.latest.dependencies import Feed, UnknownFamilyError
 from api.latest.events import HEARTBEAT_S, ID_PATTERN, RESET, EventFilter, EventKind
 from api.latest.schemas import latest_problems
-from api.latest.server_sent import EventStream
+from api.latest.server_sent import EVENT_SCHEMA, EventStream
 from api.latest.websocket import KEY_WITHIN_S, deny, follow
 from api.problems import ProblemError
 from api.query_parameters import refuse_unknown
-from api.security import requires
+from api.security import Permission, keeps
 from contracts import Family, bronze_events
 from resources.api_keys import Action
 
@@ -47,7 +47,8 @@ where that is not all, an event `{RESET}` comes first: read `latest` again. Afte
 change a comment comes, with the id to go on from.
 
 **Slow clients** are dropped when too much waits for them, and told by a last event `end`, whose data has
-`reason` (`slow`, `unavailable` where Redis is away, `closing`) and `detail`.
+`reason` (`slow`, `unavailable` where Redis is away, `closing`, `refused` where the key was revoked or has expired)
+and `detail`.
 
 **WebSocket.** At the same address, with the same parameters, a WebSocket brings the same events, as text: JSON
 objects with `events`, a list of `{{"id", "event", "data"}}` (empty in the first, from which on nothing is
@@ -55,7 +56,7 @@ missed, and after {HEARTBEAT_S:g} s without a change), and `last_event_id`. The 
 Key` or, as browsers cannot send one, in the first message, within {KEY_WITHIN_S:g} s: `{{"key": "..."}}`; never
 in the address. Where the key is in a header, what is wrong is answered as for other requests. Later the
 connection is closed with a code and a reason: 1008 too slow, 1012 the process ends, 1013 Redis is away, 3000 no
-valid key, 3003 not for this family, 3008 no key in time."""
+valid key, or no more, 3003 not for this family, 3008 no key in time."""
 
 
 def add_stream_route(router: APIRouter, family: Family) -> None:
@@ -63,6 +64,7 @@ def add_stream_route(router: APIRouter, family: Family) -> None:
 
     async def family_stream(
         feed: Feed,
+        permission: Annotated[Permission, keeps(Action.LIVE, bronze_events(family).identifier)],
         *,
         zone: Zone = None,
         sensor_id: SensorId = None,
@@ -71,7 +73,7 @@ def add_stream_route(router: APIRouter, family: Family) -> None:
         last_event_id_header: LastEventIdHeader = None,
     ) -> Response:
         subscriber = await feed.join(family.name, after=last_event_id or last_event_id_header)
-        return EventStream(feed, subscriber, EventFilter(zone=zone, sensor_id=sensor_id, kind=kind))
+        return EventStream(feed, subscriber, EventFilter(zone=zone, sensor_id=sensor_id, kind=kind), permission)
 
     router.add_api_route(
         f"/{family.name}/stream",
@@ -80,13 +82,13 @@ def add_stream_route(router: APIRouter, family: Family) -> None:
         summary=f"Live {family.name} values as server-sent events, or over a WebSocket",
         description=EVENTS,
         status_code=HTTPStatus.OK,
-        response_class=EventStream,
+        # what it is stands in the responses
+        response_class=Response,
         response_description="The events, until the client goes away",
         responses={
-            HTTPStatus.OK.value: {"content": {EventStream.media_type: {"schema": {"type": "string"}}}},
+            HTTPStatus.OK.value: {"content": {EventStream.media_type: {"itemSchema": EVENT_SCHEMA}}},
             **latest_problems(family),
         },
-        dependencies=[requires(Action.LIVE, bronze_events(family).identifier)],
     )
 
 

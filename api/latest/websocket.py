@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from api.latest.changes import Change, ChangeFeed, StreamEnd, StreamEndedError, Subscriber
 from api.latest.events import EVENT_KINDS, RESET, EventFilter, last_word, written
 from api.problems import InvalidParameter, InvalidParametersError, ProblemError, problem_of
-from api.security import authenticate, permit
+from api.security import Permission, authenticate, permit
 from contracts import Family, bronze_events
 from resources.api_keys import Action
 from resources.hot_view import document
@@ -37,6 +37,7 @@ CLOSE_CODES = {
     StreamEnd.SLOW: POLICY_VIOLATION,
     StreamEnd.AWAY: TRY_AGAIN_LATER,
     StreamEnd.CLOSING: SERVICE_RESTART,
+    StreamEnd.REFUSED: UNAUTHORIZED,
 }
 
 
@@ -95,7 +96,7 @@ def _frame(position: str, events: bytes) -> bytes:
 async def follow(
     websocket: WebSocket, feed: ChangeFeed, family: Family, wanted: EventFilter, *, after: str | None
 ) -> None:
-    """Serve one client until it goes away, is too slow, or Redis is away.
+    """Serve one client until it goes away, is too slow or no longer permitted, or Redis is away.
 
     Where the key is in a header, what is wrong is answered as in any other request; what is wrong later closes the
     connection, with a code and a reason.
@@ -105,16 +106,16 @@ async def follow(
     try:
         if header is not None or bearer is not None:
             try:
-                await _permit(websocket, header, bearer, family)
+                permission = await _permit(websocket, header, bearer, family)
                 subscriber = await feed.join(family.name, after=after)
             except ProblemError as problem:
                 await deny(websocket, problem)
                 return
         await websocket.accept()
         if subscriber is None:
-            await _permit(websocket, None, await _first_message(websocket), family)
+            permission = await _permit(websocket, None, await _first_message(websocket), family)
             subscriber = await feed.join(family.name, after=after)
-        await _send_changes(websocket, subscriber, wanted)
+        await _send_changes(websocket, subscriber, wanted, permission)
     except ProblemError as problem:
         await _close(websocket, CODES_OF_PROBLEMS.get(problem.status, TRY_AGAIN_LATER), problem.detail)
     except TimeoutError:
@@ -145,9 +146,11 @@ def _bearer(websocket: WebSocket) -> str | None:
     return credentials if scheme.lower() == "bearer" else None
 
 
-async def _permit(websocket: WebSocket, header: str | None, bearer: str | None, family: Family) -> None:
+async def _permit(websocket: WebSocket, header: str | None, bearer: str | None, family: Family) -> Permission:
     caller = await authenticate(websocket, header, bearer)
-    permit(websocket, caller, Action.LIVE, bronze_events(family).identifier)
+    table = bronze_events(family).identifier
+    permit(websocket, caller, Action.LIVE, table)
+    return Permission(websocket, header, bearer, Action.LIVE, table)
 
 
 async def _first_message(websocket: WebSocket) -> str:
@@ -171,7 +174,9 @@ async def _first_message(websocket: WebSocket) -> str:
         raise NoKeyMessageError from error
 
 
-async def _send_changes(websocket: WebSocket, subscriber: Subscriber, wanted: EventFilter) -> None:
+async def _send_changes(
+    websocket: WebSocket, subscriber: Subscriber, wanted: EventFilter, permission: Permission
+) -> None:
     ended: StreamEndedError | None = None
     frames = TextFrames()
     with last_word(subscriber):
@@ -180,7 +185,7 @@ async def _send_changes(websocket: WebSocket, subscriber: Subscriber, wanted: Ev
             try:
                 # says from when on nothing is missed
                 await websocket.send_text(frames.nothing_new(subscriber.position).decode())
-                async for piece in written(subscriber, wanted, frames):
+                async for piece in written(subscriber, wanted, frames, permission.holds):
                     await websocket.send_text(piece.decode())
             except StreamEndedError as error:
                 ended = error
