@@ -125,7 +125,7 @@ def create_app(
             app.state.states = TableStates(app.state.reader, app.state.caches.file_lists)
             table_metrics.attach(app.state.reader, app.state.states)
             app.state.table_values = TableValues(
-                app.state.reader, app.state.caches, cache_metrics.of("table_values")
+                app.state.reader, app.state.states, app.state.caches, cache_metrics.of("table_values")
             )
             app.state.hot_view = HotViewReader(redis)
             app.state.changes = ChangeFeed(redis, app.state.hot_view)

@@ -32,7 +32,8 @@ class Requests:
     ) -> None:
         self._http = httpx.Client(
             base_url=url,
-            headers={"X-API-Key": key},
+            # as bearer, because that may be an issuer's access token as well
+            headers={"Authorization": f"Bearer {key}"},
             timeout=timeout_s,
             transport=transport,
             follow_redirects=False,

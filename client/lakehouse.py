@@ -72,7 +72,8 @@ class Lakehouse:
 
         Args:
             url: where the API is, as ``http://127.0.0.1:8000``.
-            key: a key of it, as ``./lakehouse keys create`` shows it.
+            key: a key of it, as ``./lakehouse keys create`` shows it, or an access token of the issuer that the
+                installation accepts.
             timeout_s: seconds without a byte after which a try has failed.
             attempts: how often a request is sent at most.
             page_rows: rows that one answer brings, at most what the API allows (``LAKEHOUSE_API_MAX_ROWS``).

@@ -1,4 +1,4 @@
-"""How old live values are."""
+"""How old live values are, and where they are from."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from api.rows.answers import REVALIDATE
 from api.tables.states import MILLISECOND, NONE, utc_now
+from contracts.quality import Verdict
 
 SOURCE = "Lakehouse-Source"
 """Header: ``live`` for values from the hot view, ``table`` for those from Iceberg in their place."""
@@ -19,12 +20,23 @@ def age(newest: datetime | None) -> dict[str, Any]:
     }
 
 
-def age_headers(found: Mapping[str, Any], source: Literal["live", "table"]) -> dict[str, str]:
-    """The same as headers, and where it is from; the next event may change any live value."""
+def age_headers(
+    found: Mapping[str, Any],
+    source: Literal["live", "table"],
+    *,
+    snapshot_id: str | None = None,
+    quality: Verdict | None = None,
+) -> dict[str, str]:
+    """The same as headers, and where it is from; the next event may change any live value.
+
+    Live values are of no snapshot, and no check has seen them.
+    """
     reaches, freshness = found["reaches"], found["freshness_ms"]
     return {
         "Cache-Control": REVALIDATE,
         SOURCE: source,
+        "Lakehouse-Snapshot-Id": snapshot_id or NONE,
+        "Lakehouse-Quality": NONE if quality is None else str(quality),
         "Lakehouse-Reaches": NONE if reaches is None else reaches.isoformat().replace("+00:00", "Z"),
         "Lakehouse-Freshness-Ms": NONE if freshness is None else str(freshness),
     }

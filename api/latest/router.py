@@ -17,7 +17,6 @@ from api.latest.table_values import TableValues
 from api.query_parameters import OnlyKnownParameters
 from api.rows.formats import json_bytes
 from api.security import RequiresKey, requires
-from api.tables.states import NONE
 from contracts import Family, bronze_events, silver_5m
 from resources.api_keys import Action
 from resources.hot_view import document, event_time
@@ -117,13 +116,13 @@ async def _reading_from_table(tables: TableValues, family: Family, sensor_id: st
     if found.row is None:
         raise NoReadingError(family, sensor_id)
     newest = found.row["event_time"].replace(tzinfo=UTC)
-    headers = age_headers(age(newest), "table") | {"Lakehouse-Snapshot-Id": found.snapshot_id or NONE}
+    headers = age_headers(age(newest), "table", snapshot_id=found.snapshot_id, quality=found.quality)
     return Response(json_bytes(found.row | {"source": "table"}), headers=headers, media_type=JSON)
 
 
 async def _family_from_tables(tables: TableValues, family: Family, zone: str | None, limit: int) -> Response:
     envelope = await tables.latest_of_family(family, zone=zone, limit=limit)
-    headers = age_headers(envelope, "table") | {"Lakehouse-Snapshot-Id": envelope["snapshot_id"] or NONE}
+    headers = age_headers(envelope, "table", snapshot_id=envelope["snapshot_id"], quality=envelope["quality"])
     return Response(json_bytes(envelope), headers=headers, media_type=JSON)
 
 

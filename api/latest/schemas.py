@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from api.problems import MEDIA_TYPE, Problem, problem_responses
 from api.rows.schemas import EXAMPLE_TIME, PYTHON_TYPES, column_description, example_row
 from contracts import Column, Family, Table, bronze_events, silver_5m
+from contracts.quality import Verdict
 
 _NEWEST_EVENT = EXAMPLE_TIME.isoformat().replace("+00:00", "Z")
 
@@ -31,6 +32,10 @@ class FamilyLatest(BaseModel):
         description="Event time of the newest event in this answer; null if there is none"
     )
     freshness_ms: int | None = Field(description="How long ago that is, in milliseconds")
+    quality: Verdict | None = Field(
+        description="The worst of what the checks of that table said last, in a week; null if none said anything, "
+        "and for live values, which no check has seen"
+    )
     since: datetime = Field(description="A sensor that sent nothing since then is not in this answer")
     reading_count: int = Field(description="Number of readings in this answer")
     has_more: bool = Field(description="Whether there are more sensors than `limit` let through")
@@ -82,6 +87,7 @@ def latest_model(family: Family) -> type[FamilyLatest]:
         "snapshot_id": None,
         "reaches": _NEWEST_EVENT,
         "freshness_ms": 250,
+        "quality": None,
         "since": _NEWEST_EVENT,
         "reading_count": 1,
         "has_more": True,

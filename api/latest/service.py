@@ -88,6 +88,7 @@ async def latest_of_family(
         "source": "live",
         "snapshot_id": None,
         **age(newest),
+        "quality": None,
         "since": utc_now() - family.stale_after,
         "reading_count": len(readings),
         "has_more": len(members) > limit,

@@ -17,8 +17,9 @@ from api.catalog import CatalogReader
 from api.latest.age import age
 from api.latest.query import newest_first
 from api.rows.filters import Operator, compare
-from api.tables.states import utc_now
+from api.tables.states import TableStates, utc_now
 from contracts import Family, Table, bronze_events, silver_5m
+from contracts.quality import Verdict
 from resources.arrow_times import without_zones
 
 if TYPE_CHECKING:
@@ -37,17 +38,19 @@ Read = Callable[[Source], "Newest"]
 
 @dataclass(frozen=True, slots=True)
 class TableReading:
-    """A sensor's newest row, ``None`` where there is none that is not stale, and the snapshot it is from."""
+    """A sensor's newest row, ``None`` where there is none that is not stale, and what is known of its snapshot."""
 
     row: dict[str, Any] | None
     snapshot_id: str | None
+    quality: Verdict | None
 
 
 class TableValues:
     """Reads the newest values from the tables, once for each snapshot; belongs to one event loop."""
 
-    def __init__(self, reader: CatalogReader, caches: Caches, counted: Counted) -> None:
+    def __init__(self, reader: CatalogReader, states: TableStates, caches: Caches, counted: Counted) -> None:
         self._reader = reader
+        self._states = states
         self._caches = caches
         self._kept: ByteCache[str, Newest] = ByteCache(KEPT_BYTES, size=_size, counted=counted)
 
@@ -71,7 +74,8 @@ class TableValues:
 
         newest, snapshot_id = await self._of_newest_snapshot(declared, sensor_id, read)
         found = _as_json(_not_before(newest.rows, declared.event_time, since))
-        return TableReading(found[0] if found else None, snapshot_id)
+        quality = await self._states.verdict(declared.identifier)
+        return TableReading(found[0] if found else None, snapshot_id, quality)
 
     async def latest_of_family(self, family: Family, *, zone: str | None, limit: int) -> dict[str, Any]:
         """Return readings by zone and sensor, and the newest window of the zone or of each, as one envelope.
@@ -95,6 +99,7 @@ class TableValues:
             "source": "table",
             "snapshot_id": snapshot_id,
             **age(pc.max(shown["event_time"]).as_py()),
+            "quality": await self._states.verdict(bronze_events(family).identifier),
             "since": covered,
             "reading_count": shown.num_rows,
             "has_more": readings.num_rows > limit,

@@ -56,6 +56,7 @@ def test_the_newest_reading_is_answered_as_it_was_written(client: TestClient, vi
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Lakehouse-Source"] == "live"
+    assert (answer.headers["Lakehouse-Snapshot-Id"], answer.headers["Lakehouse-Quality"]) == ("none", "none")
     assert answer.content == live(newer.document)
 
 

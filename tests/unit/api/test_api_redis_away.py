@@ -19,7 +19,7 @@ from api.app import create_app
 from api.latest import newest, reader
 from api.latest.reader import HotViewReader, HotViewUnavailableError
 from api.latest.schemas import latest_model, sensor_model
-from contracts import bronze_events, silver_5m
+from contracts import bronze_events, quality_results, silver_5m
 from hot_view.view import View
 from resources.hot_view import connect
 from settings import Settings
@@ -82,6 +82,10 @@ def rows(own_catalog: SqlCatalog) -> list[dict[str, Any]]:
     rows = rows_of_sensors(random.Random(11))
     for first in range(0, len(rows), 15):
         append(own_catalog, BRONZE.identifier, rows[first : first + 15])
+    evaluation = {"table_name": BRONZE.identifier, "check_name": "audit", "passed": False, "severity": "WARN"}
+    results = own_catalog.load_table(quality_results().identifier)
+    checked = [evaluation | {"checked_at": now()}]
+    results.append(pa.Table.from_pylist(checked, schema=results.schema().as_arrow()))
     append(own_catalog, SILVER.identifier, windows_of_zones(this_minute()))
     return rows
 
@@ -125,6 +129,7 @@ def test_the_newest_rows_of_the_tables_are_answered(client: TestClient, rows: li
     assert set(wanted) == {f"t-{number}" for number in range(1, 12)}
     assert (found.source, answer.headers["Lakehouse-Source"]) == ("table", "table")
     assert found.snapshot_id == answer.headers["Lakehouse-Snapshot-Id"] != "none"
+    assert (found.quality, answer.headers["Lakehouse-Quality"]) == ("warned", "warned")
     newest_first = sorted(wanted.values(), key=lambda row: (row["zone"] or "", row["sensor_id"]))
     body = answer.json()
     assert body["readings"] == [written(row) for row in newest_first]
@@ -143,6 +148,7 @@ def test_the_newest_rows_of_the_tables_are_answered(client: TestClient, rows: li
         sensor_model(TRAFFIC).model_validate_json(answer.content)
         assert answer.json() == written(row) | {"source": "table"}
         assert answer.headers["Lakehouse-Source"] == "table"
+        assert answer.headers["Lakehouse-Quality"] == "warned"
         assert answer.headers["Lakehouse-Reaches"] == instant(row["event_time"])
     for sensor in ("t-0", "t-99"):
         assert problem(client.get(f"/v1/traffic/sensors/{sensor}/latest"), 404)

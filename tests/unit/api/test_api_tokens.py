@@ -15,6 +15,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from api.app import create_app
 from api.logs import JsonLines
 from api.tokens import SigningKeysUnavailableError, TokenVerifier
+from client import ApiError, Lakehouse
 from contracts import served_tables
 from settings import Settings
 from tests.unit.api.token_issuer import AUDIENCE, EcKey, Issuer, RsaKey, claims, encoded, token
@@ -61,6 +62,14 @@ def sent(text: str) -> dict[str, str]:
 )
 def test_a_token_that_is_good_is_accepted(client: TestClient, good: str) -> None:
     assert client.get(ROWS, headers=sent(good)).status_code == 200
+
+
+def test_the_client_package_sends_it(client: TestClient) -> None:
+    with Lakehouse("http://testserver", token(RSA), transport=client._transport) as lakehouse:
+        assert {table.identifier for table in lakehouse.tables()} == {each.identifier for each in served_tables()}
+    stranger = Lakehouse("http://testserver", token(STRANGER), transport=client._transport)
+    with stranger as lakehouse, pytest.raises(ApiError, match="signature is wrong"):
+        lakehouse.tables()
 
 
 def unsigned(algorithm: str, secret: bytes | None = None) -> str:
