@@ -18,7 +18,7 @@ from api.tokens import SigningKeysUnavailableError, TokenVerifier
 from client import ApiError, Lakehouse
 from contracts import served_tables
 from settings import Settings
-from tests.unit.api.token_issuer import AUDIENCE, EcKey, Issuer, RsaKey, claims, encoded, token
+from tests.unit.api.token_issuer import AUDIENCE, DAY_S, EcKey, Issuer, RsaKey, claims, encoded, token
 
 RSA, EC, STRANGER = RsaKey("rsa-1"), EcKey("ec-1"), RsaKey("rsa-1")
 ROWS = "/v1/tables/bronze.traffic_events/rows?limit=1"
@@ -86,7 +86,7 @@ def with_other_claims(good: str, **others: Any) -> str:
     ("bad", "why"),
     [
         (token(RSA, exp=int(time.time()) - 60), "expired"),
-        (token(RSA, nbf=int(time.time()) + 600), "not valid yet"),
+        (token(RSA, nbf=int(time.time()) + DAY_S), "not valid yet"),
         (token(RSA, aud="https://other.example.org"), "not for this API"),
         (token(RSA, iss="https://issuer.example.org/realms/town"), "another issuer"),
         (token(RSA, exp=None), "lacks the claim exp"),

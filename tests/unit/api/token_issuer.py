@@ -17,6 +17,8 @@ from settings import TokenSettings
 
 ISSUER = "https://issuer.example.org/realms/city"
 AUDIENCE = "https://lakehouse.example.org"
+DAY_S = 86_400
+"""How long a token is good: some are made when tests are collected, and used half a session later."""
 
 
 def encoded(content: bytes | dict[str, Any]) -> str:
@@ -83,7 +85,7 @@ Key = RsaKey | EcKey
 def claims(**others: Any) -> dict[str, Any]:
     """Those of a good token; one that is given as ``None`` is left out."""
     now = int(time.time())
-    usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "dashboard", "iat": now, "exp": now + 600, "scope": "read:*"}
+    usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "dashboard", "iat": now, "exp": now + DAY_S, "scope": "read:*"}
     return {name: value for name, value in {**usual, **others}.items() if value is not None}
 
 
