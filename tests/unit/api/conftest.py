@@ -156,6 +156,20 @@ def hot_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]
         yield settings
 
 
+@pytest.fixture(scope="module")
+def keyed_settings(hot_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Those of that server, and a file of keys of their own."""
+    folder: Path = tmp_path_factory.mktemp("keys")
+    return hot_settings.model_copy(update={"api_keys_file": folder / "api-keys.json"})
+
+
+@pytest.fixture(scope="module")
+def keyless(keyed_settings: Settings, own_catalog: SqlCatalog) -> Iterator[TestClient]:
+    """A client of that API that sends no key by itself."""
+    with TestClient(create_app(keyed_settings, catalog_factory=lambda _: own_catalog)) as client:
+        yield client
+
+
 @pytest.fixture
 def server(hot_settings: Settings) -> Iterator[redis.Redis]:
     """That server, empty."""

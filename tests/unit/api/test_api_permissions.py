@@ -1,18 +1,15 @@
 """A connection that stays open ends when the key that opened it is no longer valid for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from fastapi.testclient import TestClient
-from pyiceberg.catalog.sql import SqlCatalog
 from starlette.websockets import WebSocketDisconnect
 
-from api.app import create_app
 from api.latest import events
 from resources.api_keys import Action, ApiKey, KeyFile, issue
 from settings import Settings
@@ -20,18 +17,6 @@ from tests.unit.api.live_values import until
 
 PATH = "/v1/traffic/stream"
 TABLE = "bronze.traffic_events"
-
-
-@pytest.fixture(scope="module")
-def own_settings(hot_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder: Path = tmp_path_factory.mktemp("keys")
-    return hot_settings.model_copy(update={"api_keys_file": folder / "api-keys.json"})
-
-
-@pytest.fixture(scope="module")
-def client(own_settings: Settings, own_catalog: SqlCatalog) -> Iterator[TestClient]:
-    with TestClient(create_app(own_settings, catalog_factory=lambda _: own_catalog)) as client:
-        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -64,43 +49,43 @@ CHANGES = pytest.mark.parametrize("change", [revoked, expired, for_another_table
 
 @CHANGES
 def test_server_sent_events_end_and_say_why(
-    client: TestClient, own_settings: Settings, server: redis.Redis, change: Change
+    keyless: TestClient, keyed_settings: Settings, server: redis.Redis, change: Change
 ) -> None:
-    key, headers = made(own_settings)
+    key, headers = made(keyed_settings)
     with ThreadPoolExecutor(1) as pool:
-        answered = pool.submit(client.get, PATH, headers=headers)
+        answered = pool.submit(keyless.get, PATH, headers=headers)
         until(lambda: any(each["cmd"] == "xread" for each in server.client_list()), "the stream is open")
-        KeyFile(own_settings.api_keys_file).replace(key.id, change)
+        KeyFile(keyed_settings.api_keys_file).replace(key.id, change)
         answer = answered.result()
     assert answer.status_code == 200
     *_, last, nothing = answer.text.split("\n\n")
     assert nothing == ""
     assert last.startswith('event: end\ndata: {"reason":"refused"')
-    assert client.get(PATH, headers=headers).status_code in {401, 403}
+    assert keyless.get(PATH, headers=headers).status_code in {401, 403}
 
 
 @CHANGES
 @pytest.mark.usefixtures("server")
-def test_a_websocket_is_closed(client: TestClient, own_settings: Settings, change: Change) -> None:
-    key, headers = made(own_settings)
-    with client.websocket_connect(PATH, headers=headers) as connection:
+def test_a_websocket_is_closed(keyless: TestClient, keyed_settings: Settings, change: Change) -> None:
+    key, headers = made(keyed_settings)
+    with keyless.websocket_connect(PATH, headers=headers) as connection:
         assert connection.receive_json()["events"] == []
-        KeyFile(own_settings.api_keys_file).replace(key.id, change)
+        KeyFile(keyed_settings.api_keys_file).replace(key.id, change)
         with pytest.raises(WebSocketDisconnect) as closed:
             frames(connection)
     assert closed.value.code == 3000
 
 
 @pytest.mark.usefixtures("server")
-def test_while_the_keys_cannot_be_read_nothing_ends(client: TestClient, own_settings: Settings) -> None:
-    key, headers = made(own_settings)
-    with client.websocket_connect(PATH, headers=headers) as connection:
-        content = own_settings.api_keys_file.read_bytes()
-        own_settings.api_keys_file.write_bytes(content[:-20])
+def test_while_the_keys_cannot_be_read_nothing_ends(keyless: TestClient, keyed_settings: Settings) -> None:
+    key, headers = made(keyed_settings)
+    with keyless.websocket_connect(PATH, headers=headers) as connection:
+        content = keyed_settings.api_keys_file.read_bytes()
+        keyed_settings.api_keys_file.write_bytes(content[:-20])
         for _ in range(5):
             assert connection.receive_json()["events"] == []
-        own_settings.api_keys_file.write_bytes(content)
-        KeyFile(own_settings.api_keys_file).replace(key.id, revoked)
+        keyed_settings.api_keys_file.write_bytes(content)
+        KeyFile(keyed_settings.api_keys_file).replace(key.id, revoked)
         with pytest.raises(WebSocketDisconnect):
             frames(connection)
 

@@ -1,6 +1,5 @@
 """Who may follow live values over a WebSocket, and how one who may not is told."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,6 @@ READABLE = {"tables": ("*",), "actions": (Action.READ,)}
 LIVE = {"tables": ("bronze.traffic_events",), "actions": (Action.LIVE,)}
 
 
-@pytest.fixture(scope="module")
-def own_settings(hot_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder: Path = tmp_path_factory.mktemp("keys")
-    return hot_settings.model_copy(update={"api_keys_file": folder / "api-keys.json"})
-
-
-@pytest.fixture(scope="module")
-def client(own_settings: Settings, own_catalog: SqlCatalog) -> Iterator[TestClient]:
-    with TestClient(create_app(own_settings, catalog_factory=lambda _: own_catalog)) as client:
-        yield client
-
-
 def made(settings: Settings, scope: dict[str, Any]) -> str:
     key, text = issue("test", datetime.now(UTC), **scope)
     KeyFile(settings.api_keys_file).add(key)
@@ -45,14 +32,14 @@ def made(settings: Settings, scope: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("how", ["X-API-Key", "Authorization", "message"])
 def test_a_key_is_sent_in_a_header_or_in_the_first_message(
-    client: TestClient, own_settings: Settings, server: redis.Redis, view: View, how: str
+    keyless: TestClient, keyed_settings: Settings, server: redis.Redis, view: View, how: str
 ) -> None:
-    key = made(own_settings, LIVE)
+    key = made(keyed_settings, LIVE)
     headers = {"X-API-Key": {"X-API-Key": key}, "Authorization": {"Authorization": f"Bearer {key}"}}.get(how, {})
     view.apply([first := reading("t-1")], {})
     ((first_id, _),) = server.xrange("hot:changes:traffic")
     view.apply([second := reading("t-2")], {})
-    with client.websocket_connect(f"{PATH}?last_event_id={first_id.decode()}", headers=headers) as connection:
+    with keyless.websocket_connect(f"{PATH}?last_event_id={first_id.decode()}", headers=headers) as connection:
         if how == "message":
             connection.send_json({"key": key})
         assert connection.receive_json() == {"last_event_id": first_id.decode(), "events": []}
@@ -77,10 +64,10 @@ def test_a_key_is_sent_in_a_header_or_in_the_first_message(
     ],
 )
 def test_what_is_wrong_with_a_request_is_answered_as_for_any_other(
-    client: TestClient, own_settings: Settings, path: str, key: str | dict[str, Any], answered: tuple[int, str]
+    keyless: TestClient, keyed_settings: Settings, path: str, key: str | dict[str, Any], answered: tuple[int, str]
 ) -> None:
-    sent = key if isinstance(key, str) else made(own_settings, key)
-    connection = client.websocket_connect(path, headers={"X-API-Key": sent})
+    sent = key if isinstance(key, str) else made(keyed_settings, key)
+    connection = keyless.websocket_connect(path, headers={"X-API-Key": sent})
     with pytest.raises(WebSocketDenialResponse) as denied, connection:
         pass
     status, says = answered
@@ -102,11 +89,11 @@ def test_what_is_wrong_with_a_request_is_answered_as_for_any_other(
     ],
 )
 def test_what_is_wrong_with_the_first_message_closes_the_connection(
-    client: TestClient, own_settings: Settings, message: Any, code: int, says: str
+    keyless: TestClient, keyed_settings: Settings, message: Any, code: int, says: str
 ) -> None:
     if message == {"key": READABLE}:
-        message = {"key": made(own_settings, READABLE)}
-    with client.websocket_connect(PATH) as connection:
+        message = {"key": made(keyed_settings, READABLE)}
+    with keyless.websocket_connect(PATH) as connection:
         connection.send_json(message)
         with pytest.raises(WebSocketDisconnect) as closed:
             connection.receive_json()
@@ -114,17 +101,17 @@ def test_what_is_wrong_with_the_first_message_closes_the_connection(
     assert len(closed.value.reason.encode()) <= 123
 
 
-def test_bytes_are_no_first_message(client: TestClient) -> None:
-    with client.websocket_connect(PATH) as connection:
+def test_bytes_are_no_first_message(keyless: TestClient) -> None:
+    with keyless.websocket_connect(PATH) as connection:
         connection.send_bytes(b'{"key": "k"}')
         with pytest.raises(WebSocketDisconnect) as closed:
             connection.receive_json()
     assert closed.value.code == 3000
 
 
-def test_who_sends_no_key_is_not_waited_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_sends_no_key_is_not_waited_for(keyless: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "KEY_WITHIN_S", 0.05)
-    with client.websocket_connect(PATH) as connection, pytest.raises(WebSocketDisconnect) as closed:
+    with keyless.websocket_connect(PATH) as connection, pytest.raises(WebSocketDisconnect) as closed:
         connection.receive_json()
     assert closed.value.code == 3008
 
@@ -143,9 +130,9 @@ def test_while_redis_is_away_a_client_is_told_to_try_later(own_catalog: SqlCatal
     assert (closed.value.code, "cannot be read now" in closed.value.reason) == (1013, True)
 
 
-def test_a_connection_is_a_line_of_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_is_a_line_of_the_log(keyless: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="api.access")
-    with client.websocket_connect(PATH) as connection:
+    with keyless.websocket_connect(PATH) as connection:
         connection.send_json({"key": "never-in-a-log"})
         with pytest.raises(WebSocketDisconnect):
             connection.receive_json()
