@@ -14,6 +14,8 @@ from stack.local.local_env import free_ports
 
 COMPONENTS = ("api-server", "dag-processor", "triggerer", "scheduler")
 ENDED = frozenset({"success", "failed"})
+STORY_CHARACTERS = 3_000
+"""What of each log a test that fails shows."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,12 @@ class AirflowProcesses:
             "AIRFLOW__CORE__PARALLELISM": "3",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
-            # what a scheduler that was killed has left is taken up once it is known to be dead
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+            # on a busy machine an answer takes its time, and a worker that does not wait for it fails its task
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+            "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "20",
+            # what a scheduler that was killed has left is taken up once it is known to be dead; one that has not
+            # had its turn for so long takes itself for dead, too
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "30",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         }
@@ -130,6 +136,14 @@ class AirflowProcesses:
             "only_failed": False,
         }
         _told(self._api.post(f"/dags/{run.dag_id}/clearTaskInstances", json=body))
+
+    def story(self, run: DagRun) -> str:
+        """What the tasks of a run, and the components, have logged: for the message of a test that fails."""
+        logs = sorted((self._airflow.home / "logs").glob(f"dag_id={run.dag_id}/run_id={run.run_id}/**/*.log*"))
+        components = [self._airflow.home / f"{component}.log" for component in COMPONENTS]
+        files = [*components, *logs]
+        told = (f"{file.name}:\n{file.read_text(errors='replace')[-STORY_CHARACTERS:]}" for file in files)
+        return "\n".join([str(self.tasks(run)), *told])
 
     def ended(self, run: DagRun) -> str:
         """Wait for a run, and say how it ended."""

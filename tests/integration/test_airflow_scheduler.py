@@ -67,7 +67,7 @@ def test_a_day_is_computed_once_though_the_scheduler_is_killed_meanwhile(
     until(lambda: not going(small_dagster.instance, "daily_in_ledger"), "the computation has ended")
     assert entries(small_dagster, KILLED) == ONCE[:2], "nothing goes on without a scheduler"
     airflow.start("scheduler")
-    assert airflow.ended(run) == "success", airflow.tasks(run)
+    assert airflow.ended(run) == "success", airflow.story(run)
     assert set(airflow.tasks(run).values()) == {"success"}
     assert entries(small_dagster, KILLED) == ONCE
 
@@ -82,7 +82,7 @@ def test_work_that_a_worker_was_about_to_ask_for_when_it_was_killed_is_done_once
     airflow.start("scheduler")
     small_dagster.start()
     small_dagster.gate.touch()
-    assert airflow.ended(run) == "success", airflow.tasks(run)
+    assert airflow.ended(run) == "success", airflow.story(run)
     assert len(small_dagster.runs("run_slow")) == 1
 
 
@@ -91,7 +91,7 @@ def test_a_cleared_task_runs_again_and_one_cleared_meanwhile_ends_first(
 ) -> None:
     small_dagster.ledger_gate.touch()
     run = airflow.trigger(SHORT, CLEARED + DAY + TIME)
-    assert airflow.ended(run) == "success", airflow.tasks(run)
+    assert airflow.ended(run) == "success", airflow.story(run)
     begun, ended = ("alone", "begins"), ("alone", "ends")
     assert entries(small_dagster, CLEARED) == [begun, ended]
     small_dagster.ledger_gate.unlink()
@@ -101,7 +101,7 @@ def test_a_cleared_task_runs_again_and_one_cleared_meanwhile_ends_first(
     airflow.clear(run, "ledger.alone")
     until(lambda: entries(small_dagster, CLEARED)[3:] == [begun], "it is computed anew")
     small_dagster.ledger_gate.touch()
-    assert airflow.ended(run) == "success", airflow.tasks(run)
+    assert airflow.ended(run) == "success", airflow.story(run)
     assert entries(small_dagster, CLEARED)[4:] == [ended]
     asked = dg.RunsFilter(job_name="daily_alone")
     done, cancelled, again = reversed(small_dagster.instance.get_run_records(asked))

@@ -20,6 +20,8 @@ RANGE_START, RANGE_END = (
 )
 """Tags with which Dagster runs a range of partitions as one run."""
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+FAILED = "PythonError"
+"""What Dagster answers where an exception kept it from reading: its database is busy or away, most often."""
 RUNS_LOOKED_AT = 100
 """Newest runs of a task that are looked at: far more than it has tries."""
 MATERIALIZATIONS_LOOKED_AT = 20
@@ -93,7 +95,7 @@ class DagsterError(Exception):
 
 
 class UnreachableError(DagsterError):
-    """The webserver does not answer; it may soon."""
+    """The webserver does not answer, or fails to read what it is asked for; it may soon."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,9 @@ class Dagster:
             },
         }
         answer = self._ask(LAUNCH, {"params": params})["launchRun"]
-        return str(self._expect(answer, "LaunchRunSuccess")["run"]["runId"])
+        # an exception in what starts a run may be one in the run's own code
+        started = self._expect(answer, "LaunchRunSuccess", passing=False)
+        return str(started["run"]["runId"])
 
     def progress(self, run_id: str, cursor: str | None = None) -> Progress:
         """Status of a run, and its events after ``cursor``."""
@@ -305,15 +309,17 @@ class Dagster:
         return data
 
     @staticmethod
-    def _expect(answer: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-        if answer["__typename"] != kind:
+    def _expect(
+        answer: Mapping[str, Any], kind: str, *, passing: bool = True
+    ) -> Mapping[str, Any]:
+        found = answer["__typename"]
+        if found != kind:
             reasons = [
                 answer.get("message"),
                 *(error["message"] for error in answer.get("errors", ())),
             ]
-            raise DagsterError(
-                f"Dagster answered {answer['__typename']}: {'; '.join(filter(None, reasons))}"
-            )
+            error = UnreachableError if passing and found == FAILED else DagsterError
+            raise error(f"Dagster answered {found}: {'; '.join(filter(None, reasons))}")
         return answer
 
 

@@ -19,7 +19,8 @@ REQUEST_TIMEOUT_S = 300
 """A run over many partitions takes Dagster minutes to accept on a small machine."""
 POLL_S = 5.0
 TIMED_OUT = "TIMED_OUT"
-GATEWAY_ERRORS = frozenset({502, 503, 504})
+SERVER_ERRORS = frozenset({500, 502, 503, 504})
+"""Of the webserver, where an exception kept it from answering, and of proxies before it."""
 
 
 def connect(connection: str) -> Dagster:
@@ -44,7 +45,7 @@ def connect(connection: str) -> Dagster:
             raise UnreachableError(
                 f"Dagster does not answer at {hook.base_url}: {error}"
             ) from None
-        if response.status_code in GATEWAY_ERRORS:
+        if response.status_code in SERVER_ERRORS:
             raise UnreachableError(f"{hook.base_url} answers {response.status_code}")
         if not response.ok:
             raise DagsterError(

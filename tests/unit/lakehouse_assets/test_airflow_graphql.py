@@ -15,6 +15,7 @@ from lakehouse_assets.airflow_export.runtime.lakehouse_graphql import (
     Dagster,
     DagsterError,
     Days,
+    UnreachableError,
 )
 
 URL = "http://dagster.example"
@@ -66,6 +67,26 @@ def test_the_run_of_this_try_is_found_even_if_it_has_ended() -> None:
 
 def test_a_run_of_an_earlier_try_is_joined_while_it_goes_on() -> None:
     assert runs(run("b", 2, "QUEUED"), run("a", 1, "FAILURE")).dagster.run_of(attempt(3)) == "b"
+
+
+BUSY = {"__typename": "PythonError", "message": "(sqlite3.OperationalError) database is locked"}
+
+
+def test_a_webserver_that_cannot_read_is_to_be_asked_again() -> None:
+    webserver = Webserver(runsOrError=BUSY, runOrError=BUSY, assetOrError=BUSY)
+    for ask in (
+        lambda: webserver.dagster.run_of(attempt(1)),
+        lambda: webserver.dagster.progress("a"),
+        lambda: webserver.dagster.commit("bronze/x"),
+    ):
+        with pytest.raises(UnreachableError, match="database is locked"):
+            ask()
+
+
+def test_an_exception_in_what_starts_a_run_is_its_end() -> None:
+    with pytest.raises(DagsterError, match="database is locked") as raised:
+        Webserver(launchRun=BUSY).dagster.launch("job", attempt=attempt(1))
+    assert not isinstance(raised.value, UnreachableError)
 
 
 @pytest.mark.parametrize("status", ["FAILURE", "CANCELED"])
