@@ -1,4 +1,4 @@
-"""The application: ``granian --interface asgi api.app:create_worker --factory``."""
+"""The application, which :mod:`api.worker` starts."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +11,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
 from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog
+from starlette.middleware.exceptions import ExceptionMiddleware
 
+from api.access import Access
 from api.aggregates.router import aggregates_router
 from api.caching.caches import open_caches
 from api.caching.metrics import CacheMetrics
@@ -25,10 +27,10 @@ from api.latest.stream_router import websocket_router
 from api.latest.table_values import TableValues
 from api.latest.websocket import deny_invalid_parameters
 from api.live_page.router import router as live_page_router
-from api.logs import write_json_lines
 from api.metrics import Metrics
 from api.observation import Observation
-from api.problems import InvalidParameter, Problem, handle_problems
+from api.prepared import PreparedRequests
+from api.problems import InvalidParameter, Problem, ProblemError, handle_problems
 from api.quality.router import router as quality_router
 from api.rate_limits import RateLimiter
 from api.rows.router import rows_router
@@ -42,7 +44,6 @@ from resources.api_keys import KeyFile, KeyRing
 from resources.catalog import open_catalog
 from resources.hot_view import connect_async
 from resources.object_store import object_store
-from resources.service import end_with_parent
 from settings import Settings, TokenSettings, load_settings
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ def create_app(
         lifespan=lifespan,
         telemetry=NO_TELEMETRY_OF_ITS_OWN,
     )
+    app.state.prepared = PreparedRequests()
+    handle_problems(app)
+    # the last is the outermost: what is refused is noted, too, and scripts of other pages may read it
+    app.add_middleware(Access, prepared=app.state.prepared)
+    app.add_middleware(ExceptionMiddleware, handlers={ProblemError: app.exception_handlers[ProblemError]})
     _allow_origins(app, configured)
     app.add_middleware(Observation, metrics=metrics)
     tracing = Tracing(app, configured.otlp_endpoint) if configured.otlp_endpoint else None
@@ -152,7 +158,6 @@ def create_app(
     app.state.tokens = _token_verifier(configured.api_tokens)
     app.state.metrics = metrics
     app.state.tables = {table.identifier: table for table in served}
-    handle_problems(app)
     deny_invalid_parameters(app)
     app.include_router(tables_router)
     app.include_router(rows_router(served, max_rows=configured.api_max_rows))
@@ -166,17 +171,6 @@ def create_app(
     app.include_router(windows_router(families(), max_rows=configured.api_max_rows))
     app.openapi = cache(lambda: _openapi(app))  # type: ignore[method-assign]
     return app
-
-
-def create_worker() -> FastAPI:
-    """The application in a worker of a server, which ends with it: with a log of JSON lines, and metrics.
-
-    Raises:
-        SettingsError: the environment does not give the settings.
-    """
-    end_with_parent()
-    write_json_lines()
-    return create_app(serve_metrics=True)
 
 
 def _allow_origins(app: FastAPI, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from api.problems import ProblemError, UnavailableError
@@ -94,6 +95,7 @@ async def authenticate(connection: HTTPConnection, header: str | None, bearer: s
     connection.state.key_id = caller.id
     limiter: RateLimiter = connection.app.state.limiter
     connection.state.rate_limit = await limiter.admit(caller.id, caller.rate)
+    connection.state.caller = caller
     return caller
 
 
@@ -117,13 +119,35 @@ async def _caller(connection: HTTPConnection, header: str | None, bearer: str | 
     return key
 
 
+def sent_key(headers: Headers) -> tuple[str | None, str | None]:
+    """The key that a request carries: that of ``X-API-Key``, and what ``Authorization`` has as bearer."""
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    return headers.get("X-API-Key"), credentials if scheme.lower() == "bearer" else None
+
+
 async def require_key(
     request: Request,
     header: Annotated[str | None, Security(_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    """Let only requests with a valid key or token pass, as :func:`authenticate` has it, and return who sent it."""
-    return await authenticate(request, header, None if bearer is None else bearer.credentials)
+    """Return who sent the request, as :class:`api.access.Access` has found; both parameters are for the OpenAPI.
+
+    Raises:
+        UnauthorizedError: the request has not been there.
+    """
+    return caller_of(request)
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who sent a request that was let in.
+
+    Raises:
+        UnauthorizedError: it was not.
+    """
+    caller: Caller | None = getattr(connection.state, "caller", None)
+    if caller is None:
+        raise UnauthorizedError
+    return caller
 
 
 def permit(connection: HTTPConnection, caller: Caller, action: Action, table: str) -> None:
@@ -170,8 +194,8 @@ SentKey = Annotated[Caller, RequiresKey]
 def requires(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends returns
     """Dependency of a route that shows what is in ``table``; answers 403 to who may not do that."""
 
-    async def permitted(request: Request, caller: SentKey) -> None:
-        permit(request, caller, action, table)
+    async def permitted(request: Request) -> None:
+        permit(request, caller_of(request), action, table)
 
     return Depends(permitted)
 
@@ -179,13 +203,8 @@ def requires(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends r
 def keeps(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends returns
     """Dependency of a route that goes on showing what is in ``table``: as ``requires``, and gives a permission."""
 
-    async def permission(
-        request: Request,
-        caller: SentKey,
-        header: Annotated[str | None, Security(_header)],
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    ) -> Permission:
-        permit(request, caller, action, table)
-        return Permission(request, header, None if bearer is None else bearer.credentials, action, table)
+    async def permission(request: Request) -> Permission:
+        permit(request, caller_of(request), action, table)
+        return Permission(request, *sent_key(request.headers), action, table)
 
     return Depends(permission)

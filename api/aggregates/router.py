@@ -1,21 +1,20 @@
 """Routes for aggregates: one per table, as its columns are what there is to choose from."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.aggregates.dependencies import AggregateQuery, aggregate_query
 from api.aggregates.schemas import AggregatesAnswer
-from api.caching.caches import Remembered
 from api.caching.page import Page
 from api.caching.source import Source
-from api.catalog import Reader
+from api.prepared import answer_prepared
 from api.rows.answers import OTHER_FORMATS, PROBLEMS, answer
 from api.rows.parameters import filter_documentation
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
-from api.tables.states import States
 from contracts import Table
 from resources.api_keys import Action
 
@@ -36,20 +35,9 @@ def aggregates_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
 def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_aggregate(
         request: Request,
-        reader: Reader,
-        caches: Remembered,
-        states: States,
         query: Annotated[AggregateQuery, Depends(aggregate_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await answer(
-            reader,
-            caches,
-            states,
-            query,
-            _read,
-            kind="aggregate",
-            if_none_match=request.headers.get("If-None-Match"),
-        )
+        return await answer_prepared(request, partial(answer, query=query, read=_read, kind="aggregate"))
 
     router.add_api_route(
         f"/{table.identifier}/aggregate",

@@ -10,7 +10,6 @@ from starlette.requests import HTTPConnection
 
 from api.latest.changes import ChangeFeed
 from api.latest.reader import HotViewReader
-from api.latest.table_values import TableValues
 from api.problems import ProblemError
 from contracts import Family
 
@@ -47,11 +46,5 @@ async def _change_feed(connection: HTTPConnection) -> ChangeFeed:
     return feed
 
 
-async def _table_values(request: Request) -> TableValues:
-    values: TableValues = request.app.state.table_values
-    return values
-
-
 HotView = Annotated[HotViewReader, Depends(_hot_view)]
 Feed = Annotated[ChangeFeed, Depends(_change_feed)]
-Tables = Annotated[TableValues, Depends(_table_values)]

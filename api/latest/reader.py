@@ -1,11 +1,12 @@
 """Reads of the hot view that cost a bounded delay, whatever Redis does."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar, cast
 
 from redis.asyncio import Redis
 
 from api.circuit_breaker import CircuitBreaker, RedisAwayError
+from api.latest.gathered import GatheredReads
 from api.problems import RETRY_AFTER_S, UnavailableError
 
 ANSWER_WITHIN_S = 1.0
@@ -29,6 +30,18 @@ class HotViewReader:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._breaker = CircuitBreaker("the tables do in its place")
+        self._entries = GatheredReads(self._read_entries)
+
+    async def entry(self, key: str) -> bytes | None:
+        """Return what stands under ``key``; those that are asked for meanwhile are read together.
+
+        Raises:
+            HotViewUnavailableError: Redis does not answer, or did not a moment ago.
+        """
+        return await self._entries.get(key)
+
+    async def _read_entries(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        return await self.read(lambda redis: cast(Awaitable[Sequence[bytes | None]], redis.mget(keys)))
 
     async def read(self, question: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the answer to ``question``.

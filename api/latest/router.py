@@ -5,21 +5,22 @@ from datetime import UTC
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.latest.age import age, age_headers
-from api.latest.dependencies import HotView, NoReadingError, Tables, UnknownFamilyError
-from api.latest.reader import HotViewUnavailableError
+from api.latest.dependencies import NoReadingError, UnknownFamilyError
+from api.latest.reader import HotViewReader, HotViewUnavailableError
 from api.latest.schemas import latest_model, latest_problems, sensor_model
-from api.latest.service import latest_entry, latest_of_family
+from api.latest.service import latest_of_family
 from api.latest.stream_router import add_stream_route
 from api.latest.table_values import TableValues
+from api.prepared import answer_prepared
 from api.query_parameters import OnlyKnownParameters
 from api.rows.formats import json_bytes
 from api.security import RequiresKey, requires
 from contracts import Family, bronze_events, silver_5m
 from resources.api_keys import Action
-from resources.hot_view import document, event_time
+from resources.hot_view import document, event_time, reading_key
 
 DEFAULT_LIMIT = 100
 JSON = "application/json"
@@ -46,20 +47,12 @@ def latest_router(families: Iterable[Family], *, max_rows: int) -> APIRouter:
 
 def _add_sensor_route(router: APIRouter, family: Family) -> None:
     async def sensor_latest(
+        request: Request,
         sensor_id: Annotated[
             str, Path(description="Identifier of the sensor", examples=[f"{family.name}-0042"], max_length=512)
         ],
-        view: HotView,
-        tables: Tables,
     ) -> Response:
-        try:
-            entry = await view.read(partial(latest_entry, family=family.name, sensor_id=sensor_id))
-        except HotViewUnavailableError:
-            return await _reading_from_table(tables, family, sensor_id)
-        if entry is None:
-            raise NoReadingError(family, sensor_id)
-        body = b'%b,"source":"live"}' % document(entry)[:-1]
-        return Response(body, headers=age_headers(age(event_time(entry)), "live"), media_type=JSON)
+        return await answer_prepared(request, partial(_newest_reading, family=family, sensor_id=sensor_id))
 
     router.add_api_route(
         f"/{family.name}/sensors/{{sensor_id}}/latest",
@@ -79,8 +72,7 @@ def _add_sensor_route(router: APIRouter, family: Family) -> None:
 
 def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
     async def family_latest(
-        view: HotView,
-        tables: Tables,
+        request: Request,
         zone: Annotated[
             str | None, Query(description="Only this zone; all if left out", examples=[*family.zones[:1]])
         ] = None,
@@ -88,11 +80,7 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
             DEFAULT_LIMIT, max_rows
         ),
     ) -> Response:
-        try:
-            body, newest = await view.read(partial(latest_of_family, family=family, zone=zone, limit=limit))
-        except HotViewUnavailableError:
-            return await _family_from_tables(tables, family, zone, limit)
-        return Response(body, headers=age_headers(age(newest), "live"), media_type=JSON)
+        return await answer_prepared(request, partial(_newest_of_family, family=family, zone=zone, limit=limit))
 
     router.add_api_route(
         f"/{family.name}/latest",
@@ -109,6 +97,27 @@ def _add_family_route(router: APIRouter, family: Family, max_rows: int) -> None:
         responses=latest_problems(family),
         dependencies=[_shows_events(family)],
     )
+
+
+async def _newest_reading(request: Request, *, family: Family, sensor_id: str) -> Response:
+    view: HotViewReader = request.app.state.hot_view
+    try:
+        entry = await view.entry(reading_key(family.name, sensor_id))
+    except HotViewUnavailableError:
+        return await _reading_from_table(request.app.state.table_values, family, sensor_id)
+    if entry is None:
+        raise NoReadingError(family, sensor_id)
+    body = b'%b,"source":"live"}' % document(entry)[:-1]
+    return Response(body, headers=age_headers(age(event_time(entry)), "live"), media_type=JSON)
+
+
+async def _newest_of_family(request: Request, *, family: Family, zone: str | None, limit: int) -> Response:
+    view: HotViewReader = request.app.state.hot_view
+    try:
+        body, newest = await view.read(partial(latest_of_family, family=family, zone=zone, limit=limit))
+    except HotViewUnavailableError:
+        return await _family_from_tables(request.app.state.table_values, family, zone, limit)
+    return Response(body, headers=age_headers(age(newest), "live"), media_type=JSON)
 
 
 async def _reading_from_table(tables: TableValues, family: Family, sensor_id: str) -> Response:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from api.latest.changes import Change, ChangeFeed, StreamEnd, StreamEndedError, Subscriber
 from api.latest.events import EVENT_KINDS, RESET, EventFilter, last_word, written
 from api.problems import InvalidParameter, InvalidParametersError, ProblemError, problem_of
-from api.security import Permission, authenticate, permit
+from api.security import Permission, authenticate, permit, sent_key
 from contracts import Family, bronze_events
 from resources.api_keys import Action
 from resources.hot_view import document
@@ -101,7 +101,7 @@ async def follow(
     Where the key is in a header, what is wrong is answered as in any other request; what is wrong later closes the
     connection, with a code and a reason.
     """
-    header, bearer = websocket.headers.get("X-API-Key"), _bearer(websocket)
+    header, bearer = sent_key(websocket.headers)
     subscriber: Subscriber | None = None
     try:
         if header is not None or bearer is not None:
@@ -139,11 +139,6 @@ def deny_invalid_parameters(app: FastAPI) -> None:
     async def _validation(websocket: WebSocket, error: WebSocketRequestValidationError) -> None:
         errors = [InvalidParameter(parameter=str(each["loc"][-1]), detail=each["msg"]) for each in error.errors()]
         await deny(websocket, InvalidParametersError(errors))
-
-
-def _bearer(websocket: WebSocket) -> str | None:
-    scheme, _, credentials = websocket.headers.get("Authorization", "").partition(" ")
-    return credentials if scheme.lower() == "bearer" else None
 
 
 async def _permit(websocket: WebSocket, header: str | None, bearer: str | None, family: Family) -> Permission:

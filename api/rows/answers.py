@@ -4,7 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 
-from fastapi import Response
+from fastapi import Request, Response
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
@@ -78,37 +78,30 @@ Q = TypeVar("Q", bound=Query)
 Read = Callable[[Source, Q], Page]
 
 
-async def answer(
-    reader: CatalogReader,
-    caches: Caches,
-    states: TableStates,
-    query: Q,
-    read: Read[Q],
-    *,
-    kind: str,
-    if_none_match: str | None,
-) -> Response:
+async def answer(request: Request, *, query: Q, read: Read[Q], kind: str) -> Response:
     """Answer ``query``: 304 where the client has the answer already, else what ``read`` makes of the snapshot.
 
+    What was read before comes from the caches: the key that was sent may read the table.
+
     Args:
-        reader: loads the table, and runs ``read`` in a thread.
-        caches: have what was read before; the key that was sent may read the table, as the route has seen to.
-        states: knows how far the snapshot reaches, and what the table's checks say.
+        request: has asked for it; its ``If-None-Match`` says what the client has.
         query: what is asked for.
         read: reads the snapshot that is asked for; blocks.
         kind: tells answers of equal queries apart.
-        if_none_match: the header, if it was sent.
 
     Raises:
         ProblemError: the table or the snapshot is not there, or the catalog or the object store does not answer.
     """
+    reader: CatalogReader = request.app.state.reader
+    caches: Caches = request.app.state.caches
+    states: TableStates = request.app.state.states
     table = await reader.table(query.table.identifier)
     snapshot = snapshot_of(table, query.as_of, query.pinned_to)
     state = await states.state(table, query.table, snapshot)
     name = _name(caches, table, snapshot, query, kind)
     headers = _headers_of(snapshot, query, name) | state.headers
     headers["Cache-Control"] = _cache_control(table, snapshot, query)
-    if _is_known(headers["ETag"], if_none_match):
+    if _is_known(headers["ETag"], request.headers.get("If-None-Match")):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
 
     async def make() -> Page:

@@ -1,7 +1,7 @@
 """What the query strings of rows and of aggregates have in common; everything wrong is collected, not raised."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import Annotated, TypeVar
 
 from fastapi import Query
@@ -29,6 +29,7 @@ Filters = Mapping[str, Callable[[str], BooleanExpression]]
 """What each parameter that filters makes of its text; a ``ValueError`` says what would fit."""
 
 
+@cache
 def table_filters(table: Table) -> Filters:
     """Each parameter that filters ``table``: by column, by time with ``from`` and ``to``, and by place."""
     time = table.column(table.event_time)

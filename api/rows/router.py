@@ -1,21 +1,20 @@
 """Routes for rows: one per table, so that each has its own parameters and model."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api.caching.caches import Remembered
 from api.caching.page import Page
 from api.caching.source import Source
-from api.catalog import Reader
+from api.prepared import answer_prepared
 from api.rows.answers import OTHER_FORMATS, PROBLEMS, answer
 from api.rows.dependencies import RowQuery, row_query
 from api.rows.parameters import filter_documentation
 from api.rows.schemas import rows_model
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
-from api.tables.states import States
 from contracts import Table
 from resources.api_keys import Action
 
@@ -36,14 +35,9 @@ def rows_router(tables: Iterable[Table], *, max_rows: int) -> APIRouter:
 def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
     async def table_rows(
         request: Request,
-        reader: Reader,
-        caches: Remembered,
-        states: States,
         query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await answer(
-            reader, caches, states, query, _read, kind="rows", if_none_match=request.headers.get("If-None-Match")
-        )
+        return await answer_prepared(request, partial(answer, query=query, read=_read, kind="rows"))
 
     router.add_api_route(
         f"/{table.identifier}/rows",

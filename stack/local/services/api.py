@@ -21,7 +21,7 @@ def service(settings: Settings) -> Service:
             str(settings.api_port),
             "--workers",
             str(settings.api_workers),
-            "api.app:create_worker",
+            "api.worker:create_worker",
         ),
         address=settings.api_url,
         ports=(settings.api_port, *settings.api_metrics_ports),

@@ -1,0 +1,66 @@
+"""Requests that came before: what routing, dependencies and validation have made of them is not made again.
+
+As a database prepares a statement once and runs it often. What is kept of a request is a function that answers
+another one like it: with the same path, query and ``Accept``, on which alone it may depend, besides what it reads
+when it runs. Who sends the request and what he may is never kept: :mod:`api.access` looks at both each time.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from cachetools import LRUCache
+from fastapi import Request, Response
+from starlette.types import Scope
+
+from resources.api_keys import Action
+
+MOST_BYTES = 1 << 19
+"""Of paths and queries that are remembered."""
+MOST_TARGET_BYTES = 1_024
+"""A request with a longer address is not kept."""
+
+Answer = Callable[[Request], Awaitable[Response]]
+Target = tuple[str, bytes, bytes]
+"""Path, query and ``Accept``."""
+
+
+class Prepared(NamedTuple):
+    """How requests like one are answered, and what they need permission for."""
+
+    route: Any
+    """That which FastAPI chose."""
+    action: Action
+    table: str
+    answer: Answer
+    size: int
+
+
+class PreparedRequests:
+    """Remembers the requests that came last; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._kept: LRUCache[Target, Prepared] = LRUCache(MOST_BYTES, getsizeof=lambda kept: kept.size)
+
+    def find(self, scope: Scope) -> Prepared | None:
+        """What was prepared for a request like this one, if anything was."""
+        return self._kept.get(_target(scope)) if scope["method"] == "GET" else None
+
+    async def answer(self, request: Request, answer: Answer) -> Response:
+        """Answer a request that was validated and permitted, and keep how for those like it."""
+        target = _target(request.scope)
+        size = sum(map(len, target))
+        if size <= MOST_TARGET_BYTES:
+            action, table = request.state.access
+            self._kept[target] = Prepared(request.scope["route"], action, table, answer, size)
+        return await answer(request)
+
+
+def _target(scope: Scope) -> Target:
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    return scope["path"], scope["query_string"], accept
+
+
+async def answer_prepared(request: Request, answer: Answer) -> Response:
+    """As :meth:`PreparedRequests.answer`, with those of the application."""
+    prepared: PreparedRequests = request.app.state.prepared
+    return await prepared.answer(request, answer)
