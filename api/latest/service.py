@@ -27,25 +27,6 @@ from resources.hot_view import zone as zone_of
 _MINUTE = timedelta(minutes=1)
 
 
-async def latest_reading(redis: Redis, family: str, sensor_id: str) -> bytes | None:
-    """Return the newest reading of a sensor as JSON; ``None`` where there is none that is not stale.
-
-    Raises:
-        redis.RedisError: Redis does not answer.
-    """
-    entry = await latest_entry(redis, family, sensor_id)
-    return None if entry is None else document(entry)
-
-
-async def latest_entry(redis: Redis, family: str, sensor_id: str) -> bytes | None:
-    """The same as it stands in the view.
-
-    Raises:
-        redis.RedisError: Redis does not answer.
-    """
-    return cast(bytes | None, await redis.get(reading_key(family, sensor_id)))
-
-
 async def latest_of_family(
     redis: Redis, family: Family, *, zone: str | None, limit: int
 ) -> tuple[bytes, datetime | None]:
