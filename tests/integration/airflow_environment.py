@@ -72,6 +72,10 @@ class Airflow:
         """What Airflow makes of the files."""
         return self._side("parse")[0]
 
+    def load(self) -> dict[str, Any]:
+        """Whether a task asks a Dagster again that is not there, for each order of the plugins."""
+        return self._side("load", str(self._plugins))[0]
+
     def run(self, dag_id: str, logical_date: str) -> tuple[dict[str, Any], str]:
         """The states of a DAG run, and all that was logged; until it ends, ``log`` has what was logged so far."""
         return self._side("run", dag_id, logical_date)

@@ -66,6 +66,16 @@ def test_airflow_parses_every_dag_of_the_platform(platform: dict[str, Any]) -> N
                     assert parent_name in above, f"{key} does not wait for {parent}"
 
 
+def test_a_task_asks_again_in_whatever_order_airflow_finds_its_plugins(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    alone = Airflow(toolchain_folder(), tmp_path_factory.mktemp("alone") / "home", "http://127.0.0.1:1")
+    alone.place(render(read_export(airflow_code_location.defs), AirflowVersion.THREE, "http://127.0.0.1:1"))
+    found = alone.load()
+    assert len(found) == 6
+    assert all(found.values()), found
+
+
 def test_airflow_knows_pool_owner_outlet_and_deadline_of_each_table(platform: dict[str, Any]) -> None:
     repository = defs.get_repository_def()
     graph = defs.resolve_asset_graph()

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from lakehouse_graphql import Attempt, Check, Dagster, Days, UnreachableError
+# graphql by way of the triggers, whose requests raise its errors: Airflow executes each file of its plugins folder,
+# in the order of the directory, also one that another has imported, and then there are two of each class
 from lakehouse_triggers import (
     CONNECTION,
     POLL_S,
@@ -21,6 +22,7 @@ from lakehouse_triggers import (
     RunEnds,
     WatermarkPasses,
     connect,
+    graphql,
 )
 
 RESTART_PATIENCE_S = 600
@@ -56,7 +58,7 @@ class DagsterRun(BaseOperator):
         job: str,
         assets: Sequence[str] = (),
         checks: Sequence[str] = (),
-        days: Days | None = None,
+        days: graphql.Days | None = None,
         run_config: Mapping[str, Any] | None = None,
         run_config_at: Mapping[str, Mapping[str, Any]] | None = None,
         gated_by: Sequence[str] = (),
@@ -126,7 +128,9 @@ class DagsterRun(BaseOperator):
         if self._run_id is not None:
             connect(self.connection).cancel(self._run_id)
 
-    def _run(self, dagster: Dagster, attempt: Attempt, tick: datetime) -> str:
+    def _run(
+        self, dagster: graphql.Dagster, attempt: graphql.Attempt, tick: datetime
+    ) -> str:
         known: str | None = dagster.run_of(attempt)
         if known is not None:
             self.log.info("This task has a run already")
@@ -146,7 +150,7 @@ class DagsterRun(BaseOperator):
         while True:
             try:
                 return ask()
-            except UnreachableError as error:
+            except graphql.UnreachableError as error:
                 if time.monotonic() > deadline:
                     raise
                 self.log.warning("%s; asking again", error)
@@ -244,7 +248,9 @@ def tick_of(context: Mapping[str, Any]) -> datetime:
     return tick if tick is not None else context["dag_run"].run_after
 
 
-def failed_checks(checks: Sequence[Check], of: Sequence[str]) -> list[Check]:
+def failed_checks(
+    checks: Sequence[graphql.Check], of: Sequence[str]
+) -> list[graphql.Check]:
     """Those of the checks ``of`` (``gold/x:contract``) that failed with severity ERROR."""
     return [
         c
@@ -258,11 +264,11 @@ def tell_failure(context: Mapping[str, Any]) -> None:
     log.error("%s failed: %s", attempt_of(context).task, context.get("exception"))
 
 
-def attempt_of(context: Mapping[str, Any]) -> Attempt:
+def attempt_of(context: Mapping[str, Any]) -> graphql.Attempt:
     """What a Dagster run is known by: DAG, DAG run and task, its try, and how often the DAG run was cleared."""
     ti = context["ti"]
     mapped = "" if ti.map_index < 0 else f"[{ti.map_index}]"
-    return Attempt(
+    return graphql.Attempt(
         task=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}",
         number=int(ti.try_number),
         clears=int(getattr(context["dag_run"], "clear_number", None) or 0),

@@ -12,7 +12,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from lakehouse_graphql import ENDED, Dagster, DagsterError, UnreachableError
+import lakehouse_graphql as graphql
 
 CONNECTION = "lakehouse_dagster"
 REQUEST_TIMEOUT_S = 300
@@ -23,7 +23,7 @@ SERVER_ERRORS = frozenset({500, 502, 503, 504})
 """Of the webserver, where an exception kept it from answering, and of proxies before it."""
 
 
-def connect(connection: str) -> Dagster:
+def connect(connection: str) -> graphql.Dagster:
     """Requests to the Dagster of an Airflow connection; reads the connection, asks nothing yet."""
     # they take longer to import than all DAGs take to parse
     import requests
@@ -42,19 +42,21 @@ def connect(connection: str) -> Dagster:
             )
         except (requests.ConnectionError, requests.Timeout) as error:
             # the error's text names the address only; headers are never part of it
-            raise UnreachableError(
+            raise graphql.UnreachableError(
                 f"Dagster does not answer at {hook.base_url}: {error}"
             ) from None
         if response.status_code in SERVER_ERRORS:
-            raise UnreachableError(f"{hook.base_url} answers {response.status_code}")
+            raise graphql.UnreachableError(
+                f"{hook.base_url} answers {response.status_code}"
+            )
         if not response.ok:
-            raise DagsterError(
+            raise graphql.DagsterError(
                 f"{hook.base_url} answers {response.status_code} {response.reason}"
             )
         answer: Mapping[str, Any] = response.json()
         return answer
 
-    return Dagster(post, str(hook.base_url))
+    return graphql.Dagster(post, str(hook.base_url))
 
 
 class RunEnds(BaseTrigger):
@@ -87,17 +89,17 @@ class RunEnds(BaseTrigger):
                 progress = await asyncio.to_thread(
                     dagster.progress, self.run_id, cursor
                 )
-            except UnreachableError as error:
+            except graphql.UnreachableError as error:
                 self.log.warning("%s; asking again", error)
                 continue
-            except DagsterError as error:
+            except graphql.DagsterError as error:
                 self.log.error("%s", error)
                 yield TriggerEvent({"run_id": self.run_id, "status": "UNKNOWN"})
                 return
             cursor = progress.cursor
             for line in progress.lines:
                 self.log.info("%s", line)
-            if progress.status in ENDED:
+            if progress.status in graphql.ENDED:
                 yield TriggerEvent({"run_id": self.run_id, "status": progress.status})
                 return
         yield TriggerEvent({"run_id": self.run_id, "status": TIMED_OUT})
@@ -144,7 +146,7 @@ class WatermarkPasses(BaseTrigger):
                 self.log.info(
                     "%s reaches to %s, waiting for %s", self.asset, reached, until
                 )
-            except UnreachableError as error:
+            except graphql.UnreachableError as error:
                 self.log.warning("%s; asking again", error)
             if time.time() >= self.deadline:
                 yield TriggerEvent({"status": TIMED_OUT, "reached": reached})
