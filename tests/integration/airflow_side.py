@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -80,17 +79,21 @@ def asks_again(order: Sequence[Path]) -> bool:
         sys.modules[path.stem] = module = module_from_spec(spec)
         loader.exec_module(module)
     ours = sys.modules["lakehouse_dagster"]
-    slept = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        raise StopIteration
-
-    ours.time = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    ours.time = SimpleNamespace(monotonic=time.monotonic, sleep=_asked)
     dagster = ours.connect(ours.CONNECTION)
-    with suppress(StopIteration, Exception):
+    try:
         ours.DagsterRun(task_id="asks", job="any")._patiently(lambda: dagster.progress("any"))
-    return bool(slept)
+    except AskedAgainError:
+        return True
+    return False
+
+
+class AskedAgainError(Exception):
+    """A task waits to ask once more."""
+
+
+def _asked(_: float) -> None:
+    raise AskedAgainError
 
 
 def run(bag: DagBag, dag_id: str, logical_date: str) -> dict[str, Any]:
