@@ -134,6 +134,9 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
         # rows that a task can take while it closes files, without holding up the source: the hot topic shares it
         "taskmanager.network.memory.floating-buffers-per-gate": 1024,
+        # pools of the S3 client keep the class loader of the job that started them; once that was stopped it would
+        # load nothing any more, and the first large upload after that failed, like all that followed
+        "classloader.check-leaked-classloader": False,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
