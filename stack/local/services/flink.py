@@ -115,7 +115,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.network.max": "256m",
         "taskmanager.numberOfTaskSlots": slots,
         # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows
-        "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError",
+        # and a tenth of its time goes into looking up small pages, where the kernel leaves the choice to a process
+        "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError -XX:+UseTransparentHugePages",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
         "rest.port": settings.ports.flink,
@@ -132,6 +133,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         # whole filters are megabytes, and each that has left the cache was read and checksummed again for one key
         "state.backend.rocksdb.memory.partitioned-index-filters": True,
         "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
+        # each checkpoint flushes what came since: levels would merge those small files with all of the first level
+        "state.backend.rocksdb.compaction.style": "UNIVERSAL",
         # rows that a task can take while it closes files, without holding up the source: the hot topic shares it
         "taskmanager.network.memory.floating-buffers-per-gate": 1024,
         # pools of the S3 client keep the class loader of the job that started them; once that was stopped it would
