@@ -106,7 +106,7 @@ def _zone_columns(family: Family) -> list[tuple[str, str, str, str]]:
     columns = [
         ("zone", "STRING", "", ""),
         ("minute", "TIMESTAMP_LTZ(3)", "", ""),
-        ("event_count", "BIGINT", "COUNT(`event_id`)", "SUM(`event_count`)"),
+        ("event_count", "BIGINT", "COUNT(*)", "SUM(`event_count`)"),
         ("newest_event", "TIMESTAMP_LTZ(6)", "MAX(`event_time`)", "MAX(`newest_event`)"),
     ]
     for measure in family.measures:
@@ -127,9 +127,7 @@ def _sink_options(family: Family, bootstrap_servers: str) -> dict[str, str]:
         **{f"properties.{name}": value for name, value in _PRODUCER.items()},
         "sink.delivery-guarantee": "at-least-once",
         "key.format": "raw",
-        "value.format": "json",
-        "value.json.timestamp-format.standard": "ISO-8601",
-        "value.json.encode.decimal-as-plain-number": "true",
+        "value.format": "event-json",
     }
 
 

@@ -1,0 +1,109 @@
+package city.lakehouse.format;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.Objects;
+
+import org.apache.flink.api.common.serialization.SerializationSchema;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonGenerator;
+import org.apache.flink.table.api.ValidationException;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.types.logical.LocalZonedTimestampType;
+import org.apache.flink.table.types.logical.LogicalType;
+import org.apache.flink.table.types.logical.RowType;
+
+/** Writes a row as one JSON object, straight to bytes, see {@link EventJsonFormatFactory}. */
+final class EventJsonSerializationSchema implements SerializationSchema<RowData> {
+
+    private static final long serialVersionUID = 1L;
+
+    private static final int EXPECTED_BYTES = 512;
+
+    private final RowType type;
+
+    private transient JsonFactory json;
+    private transient ByteArrayOutputStream bytes;
+    private transient InstantText instants;
+    private transient FieldWriter[] writers;
+    private transient String[] names;
+
+    /**
+     * @throws ValidationException where a field has a type that no column of a contract has
+     */
+    EventJsonSerializationSchema(RowType type) {
+        this.type = type;
+        for (RowType.RowField field : type.getFields()) {
+            writer(field.getType(), null);
+        }
+    }
+
+    @Override
+    public void open(InitializationContext context) {
+        json = new JsonFactory();
+        bytes = new ByteArrayOutputStream(EXPECTED_BYTES);
+        instants = new InstantText();
+        names = type.getFieldNames().toArray(String[]::new);
+        writers = type.getChildren().stream().map(field -> writer(field, instants)).toArray(FieldWriter[]::new);
+    }
+
+    @Override
+    public byte[] serialize(RowData row) {
+        bytes.reset();
+        try (JsonGenerator generator = json.createGenerator(bytes)) {
+            generator.writeStartObject();
+            for (int field = 0; field < writers.length; field++) {
+                generator.writeFieldName(names[field]);
+                if (row.isNullAt(field)) {
+                    generator.writeNull();
+                } else {
+                    writers[field].write(row, field, generator);
+                }
+            }
+            generator.writeEndObject();
+        } catch (IOException failed) {
+            throw new UncheckedIOException("a row is not writable as JSON: " + row, failed);
+        }
+        return bytes.toByteArray();
+    }
+
+    private static FieldWriter writer(LogicalType type, InstantText instants) {
+        switch (type.getTypeRoot()) {
+            case CHAR:
+            case VARCHAR:
+                return (row, field, generator) -> generator.writeString(row.getString(field).toString());
+            case BOOLEAN:
+                return (row, field, generator) -> generator.writeBoolean(row.getBoolean(field));
+            case INTEGER:
+                return (row, field, generator) -> generator.writeNumber(row.getInt(field));
+            case BIGINT:
+                return (row, field, generator) -> generator.writeNumber(row.getLong(field));
+            case DOUBLE:
+                return (row, field, generator) -> generator.writeNumber(row.getDouble(field));
+            case TIMESTAMP_WITH_LOCAL_TIME_ZONE:
+                int precision = ((LocalZonedTimestampType) type).getPrecision();
+                return (row, field, generator) -> {
+                    int length = instants.write(row.getTimestamp(field, precision));
+                    generator.writeString(instants.characters(), 0, length);
+                };
+            default:
+                throw new ValidationException("event-json writes no " + type.asSummaryString());
+        }
+    }
+
+    @Override
+    public boolean equals(Object other) {
+        return other instanceof EventJsonSerializationSchema that && type.equals(that.type);
+    }
+
+    @Override
+    public int hashCode() {
+        return Objects.hash(type);
+    }
+
+    /** Writes the value of a field that is not null. */
+    private interface FieldWriter {
+        void write(RowData row, int field, JsonGenerator generator) throws IOException;
+    }
+}
