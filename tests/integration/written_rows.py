@@ -1,6 +1,7 @@
 """Run with the streaming environment: writes the same rows with Flink's own JSON and with ``event-json``.
 
-Arguments: a folder, and the rows as JSON, each a list of SQL literals. Flink writes a folder for each format.
+Arguments: a folder, and the rows as JSON, each a list of SQL literals. Flink writes a folder for each format, in
+any order: the first column is the number of the row.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
 COLUMNS = {
+    "number": "INT",
     "text": "STRING",
     "flag": "BOOLEAN",
     "small": "INT",
