@@ -145,6 +145,11 @@ class AirflowProcesses:
         told = (f"{file.name}:\n{file.read_text(errors='replace')[-STORY_CHARACTERS:]}" for file in files)
         return "\n".join([str(self.tasks(run)), *told])
 
+    def triggers_begun(self, run: DagRun, task: str) -> int:
+        """How many tries of a deferred task the triggerer has begun to wait for; a try is deferred before that."""
+        logs = self._airflow.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}" / f"task_id={task}"
+        return len(list(logs.glob("attempt=*.log.trigger.*")))
+
     def ended(self, run: DagRun) -> str:
         """Wait for a run, and say how it ended."""
         until(lambda: self._state(run) in ENDED, f"{run.path} has ended")
