@@ -114,9 +114,11 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.network.min": "256m",
         "taskmanager.memory.network.max": "256m",
         "taskmanager.numberOfTaskSlots": slots,
-        # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows
-        # and a tenth of its time goes into looking up small pages, where the kernel leaves the choice to a process
-        "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError -XX:+UseTransparentHugePages",
+        # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows; huge pages need
+        # fewer walks of page tables, which are long in a virtual machine, and only a JVM on Linux knows the option
+        "env.java.opts.taskmanager": (
+            "-XX:+ExitOnOutOfMemoryError -XX:+IgnoreUnrecognizedVMOptions -XX:+UseTransparentHugePages"
+        ),
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
         "rest.port": settings.ports.flink,

@@ -3,7 +3,6 @@ package city.lakehouse.format;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.util.Objects;
 
 import org.apache.flink.api.common.serialization.SerializationSchema;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
@@ -25,7 +24,6 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
 
     private transient JsonFactory json;
     private transient ByteArrayOutputStream bytes;
-    private transient InstantText instants;
     private transient FieldWriter[] writers;
     private transient String[] names;
 
@@ -34,18 +32,15 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
      */
     EventJsonSerializationSchema(RowType type) {
         this.type = type;
-        for (RowType.RowField field : type.getFields()) {
-            writer(field.getType(), null);
-        }
+        writers(type, new InstantText());
     }
 
     @Override
     public void open(InitializationContext context) {
         json = new JsonFactory();
         bytes = new ByteArrayOutputStream(EXPECTED_BYTES);
-        instants = new InstantText();
         names = type.getFieldNames().toArray(String[]::new);
-        writers = type.getChildren().stream().map(field -> writer(field, instants)).toArray(FieldWriter[]::new);
+        writers = writers(type, new InstantText());
     }
 
     @Override
@@ -66,6 +61,10 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
             throw new UncheckedIOException("a row is not writable as JSON: " + row, failed);
         }
         return bytes.toByteArray();
+    }
+
+    private static FieldWriter[] writers(RowType type, InstantText instants) {
+        return type.getChildren().stream().map(field -> writer(field, instants)).toArray(FieldWriter[]::new);
     }
 
     private static FieldWriter writer(LogicalType type, InstantText instants) {
@@ -90,16 +89,6 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
             default:
                 throw new ValidationException("event-json writes no " + type.asSummaryString());
         }
-    }
-
-    @Override
-    public boolean equals(Object other) {
-        return other instanceof EventJsonSerializationSchema that && type.equals(that.type);
-    }
-
-    @Override
-    public int hashCode() {
-        return Objects.hash(type);
     }
 
     /** Writes the value of a field that is not null. */
