@@ -134,6 +134,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "state.backend.rocksdb.use-bloom-filter": True,
         # whole filters are megabytes, and each that has left the cache was read and checksummed again for one key
         "state.backend.rocksdb.memory.partitioned-index-filters": True,
+        # parts of 4 KB are thousands, and to find the one of a key costs more than what stands in it
+        "state.backend.rocksdb.block.metadata-blocksize": "256kb",
         "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
         # each checkpoint flushes what came since: levels would merge those small files with all of the first level
         "state.backend.rocksdb.compaction.style": "UNIVERSAL",
