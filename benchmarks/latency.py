@@ -30,12 +30,13 @@ from settings import Settings
 from settings.model import ROOT
 
 PROBES_PER_S = 20
-PROBE_SENSORS = 400
+PROBE_SENSORS = 700
 """More than are on their way at once, so that one probe never hides behind the next."""
 POLL_S = 0.002
 POLL_SHARE = 0.03
 """Of the time waited so far: probes that wait long must not ask so often that they are what slows the rest."""
-GIVE_UP_S = 10.0
+GIVE_UP_S = 60.0
+"""A stack that falls behind is minutes late at the worst: how late is worth more than that it is."""
 LINGER_MS = 5
 
 PRODUCER = {
@@ -54,7 +55,7 @@ class LatencyError(LakehouseError):
 class LatencyReport(BaseModel):
     """Percentiles of the time to be readable, in milliseconds, and what the machine did meanwhile.
 
-    ``lost`` probes were not readable within ten seconds; they are in no percentile. Of the time to be readable,
+    ``lost`` probes were not readable within a minute; they are in no percentile. Of the time to be readable,
     ``acknowledged_p50_ms`` is until the broker has the event; the rest is Flink, the hot topic and the loader.
     """
 
