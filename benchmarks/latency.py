@@ -36,7 +36,8 @@ POLL_S = 0.002
 POLL_SHARE = 0.03
 """Of the time waited so far: probes that wait long must not ask so often that they are what slows the rest."""
 GIVE_UP_S = 60.0
-"""A stack that falls behind is minutes late at the worst: how late is worth more than that it is."""
+"""Long, since of a stack that falls behind it is worth more to know by how much than that it does."""
+FLUSH_S = 10.0
 LINGER_MS = 5
 
 PRODUCER = {
@@ -178,7 +179,7 @@ async def _probe(settings: Settings, seconds: float) -> Samples:
             await asyncio.gather(*waiting)
             probes_done.set()
     finally:
-        producer.flush(GIVE_UP_S)
+        producer.flush(FLUSH_S)
         await redis.aclose()
     return samples
 
