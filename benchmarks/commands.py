@@ -35,11 +35,14 @@ def latency(
     from benchmarks.latency import measure_latency
 
     settings = _running_stack()
+    # a termination ends the load as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console().print(f"{warm_up:.0f} s of warm-up, then {duration:.0f} s of measuring")
-    _show(
-        measure_latency(settings, rate=rate, duration_s=duration, warm_up_s=warm_up, sensors=sensors),
-        as_json=as_json,
-    )
+    try:
+        report = measure_latency(settings, rate=rate, duration_s=duration, warm_up_s=warm_up, sensors=sensors)
+    except KeyboardInterrupt as interruption:
+        raise StackError("interrupted: the load is stopped") from interruption
+    _show(report, as_json=as_json)
 
 
 @app.command()

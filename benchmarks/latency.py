@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from confluent_kafka import Producer
 from pydantic import BaseModel
 
 from api.latest.reader import HotViewReader, HotViewUnavailableError
-from benchmarks.processes import cpu_seconds, used
+from benchmarks.processes import cpu_of_tree, cpu_seconds, used
 from contracts import Family, LakehouseError, families
 from contracts.tables import event_columns
 from resources.hot_view import connect_async, reading_key
@@ -80,11 +81,16 @@ class LatencyReport(BaseModel):
 
 @dataclass(slots=True)
 class Samples:
-    """What the probes have measured: until the value is readable, and until the broker has taken the event."""
+    """What the probes have measured: until the value is readable, and until the broker has taken the event.
+
+    ``cpu`` is what each process used in the ``seconds`` in which probes were sent: the load lasts no longer.
+    """
 
     readable_ms: list[float] = field(default_factory=list)
     acknowledged_ms: list[float] = field(default_factory=list)
     lost: int = 0
+    cpu: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def measure_latency(
@@ -100,12 +106,16 @@ def measure_latency(
         sensors: number of sensors of all families together.
     """
     load = _start_load(rate, duration_s + warm_up_s, sensors)
+
+    def spent() -> dict[str, float]:
+        return cpu_seconds(settings) | {"load generator": cpu_of_tree(load.pid)}
+
     try:
         time.sleep(warm_up_s)
-        before, load_before, started = cpu_seconds(settings), _cpu_of(load.pid), time.monotonic()
-        samples = asyncio.run(_probe(settings, duration_s))
-        seconds = time.monotonic() - started
-        cpu = used(before, cpu_seconds(settings)) | {"load generator": round(_cpu_of(load.pid) - load_before, 2)}
+        samples = asyncio.run(_probe(settings, duration_s, spent))
+    except BaseException:
+        load.terminate()
+        raise
     finally:
         output, _ = load.communicate(timeout=600)
     if load.returncode:
@@ -118,11 +128,11 @@ def measure_latency(
     sent = json.loads(output.splitlines()[-1])
     readable = np.array(samples.readable_ms)
     p50, p95, p99, p999 = (float(np.percentile(readable, q)) for q in (50, 95, 99, 99.9))
-    in_flight = sent["events_per_s"] * seconds
+    in_flight = sent["events_per_s"] * samples.seconds
     return LatencyReport(
         rate=rate,
         sensors=sensors,
-        duration_s=round(seconds, 1),
+        duration_s=round(samples.seconds, 1),
         warm_up_s=warm_up_s,
         load_events_per_s=sent["events_per_s"],
         probes=len(readable) + samples.lost,
@@ -134,8 +144,8 @@ def measure_latency(
         max_ms=round(float(readable.max()), 2),
         acknowledged_p50_ms=round(float(np.median(samples.acknowledged_ms)), 2),
         cores=psutil.cpu_count() or 1,
-        cpu_share={name: round(spent / seconds, 3) for name, spent in cpu.items()},
-        cpu_s_per_million={name: round(spent / in_flight * 1e6, 2) for name, spent in cpu.items()},
+        cpu_share={name: round(seconds / samples.seconds, 3) for name, seconds in samples.cpu.items()},
+        cpu_s_per_million={name: round(seconds / in_flight * 1e6, 2) for name, seconds in samples.cpu.items()},
     )
 
 
@@ -156,19 +166,14 @@ def _start_load(rate: float, seconds: float, sensors: int) -> "subprocess.Popen[
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
-def _cpu_of(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
-
-
-async def _probe(settings: Settings, seconds: float) -> Samples:
+async def _probe(settings: Settings, seconds: float, spent: Callable[[], dict[str, float]]) -> Samples:
     samples = Samples()
     producer = Producer({**client_config(settings), **PRODUCER})
     redis = connect_async(settings)
     view = HotViewReader(redis)
     try:
         await redis.ping()
-        started = time.monotonic()
+        before, started = spent(), time.monotonic()
         async with asyncio.TaskGroup() as probes:
             probes.create_task(_poll(producer, started + seconds + GIVE_UP_S, probes_done := asyncio.Event()))
             waiting = []
@@ -176,6 +181,8 @@ async def _probe(settings: Settings, seconds: float) -> Samples:
                 await asyncio.sleep(max(0.0, started + number / PROBES_PER_S - time.monotonic()))
                 family = families()[number % len(families())]
                 waiting.append(probes.create_task(_follow(producer, view, family, number, samples)))
+            samples.seconds = time.monotonic() - started
+            samples.cpu = used(before, await asyncio.to_thread(spent))
             await asyncio.gather(*waiting)
             probes_done.set()
     finally:
