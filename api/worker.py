@@ -3,6 +3,7 @@
 import gc
 from typing import TYPE_CHECKING, Any
 
+from api.memory import share_arenas
 from resources.service import end_with_parent
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def create_worker() -> "FastAPI":
 def start(**options: Any) -> "FastAPI":  # noqa: ANN401  those of create_app
     """The same with options of :func:`api.app.create_app`."""
     end_with_parent()
+    share_arenas()
     # all that is made until the first request is there to stay: to look for garbage in it took a tenth of the time
     # that a start takes, and would do so again with each full collection
     gc.disable()
