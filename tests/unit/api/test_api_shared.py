@@ -1,6 +1,7 @@
 """One load for all who ask at once."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -52,6 +53,58 @@ def test_a_value_is_loaded_again_after_its_time(monkeypatch: pytest.MonkeyPatch)
         assert await shared.get() == 1
         now = 1.0
         assert await shared.get() == 2
+
+    asyncio.run(scenario())
+
+
+def test_the_next_value_is_loaded_before_the_time_of_one_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    async def scenario() -> None:
+        nonlocal now
+        source = Source()
+        source.gate.set()
+        shared = Shared(source.load, keep_s=1)
+        monkeypatch.setattr("api.shared.time.monotonic", lambda: now)
+        assert await shared.get() == 1
+        source.gate.clear()
+        now = 0.8
+        # nobody waits while the value holds, however often it is asked for
+        assert [await shared.get() for _ in range(3)] == [1, 1, 1]
+        await asyncio.sleep(0)
+        assert source.loads == 2
+        now = 1.0
+        late = asyncio.create_task(shared.get())
+        await asyncio.sleep(0)
+        assert not late.done()
+        source.gate.set()
+        assert await late == 2
+        assert source.loads == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_before_the_time_is_over_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    async def scenario() -> None:
+        nonlocal now
+        complaints: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        source = Source()
+        source.gate.set()
+        shared = Shared(source.load, keep_s=1)
+        monkeypatch.setattr("api.shared.time.monotonic", lambda: now)
+        assert await shared.get() == 1
+        source.failure, now = ConnectionError("down"), 0.8
+        assert await shared.get() == 1
+        await asyncio.sleep(0)
+        source.failure, now = None, 0.9
+        assert await shared.get() == 1
+        await asyncio.sleep(0)
+        assert (await shared.get(), source.loads) == (3, 3)
+        gc.collect()
+        assert not complaints
 
     asyncio.run(scenario())
 
