@@ -21,13 +21,12 @@ def used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
 
 
 def cpu_of_tree(pid: int) -> float:
-    """CPU time that a process and its children have used, in seconds."""
+    """CPU time that a process and its children have used, those that have ended too, in seconds."""
     total = 0.0
     try:
         parent = psutil.Process(pid)
         for process in (parent, *parent.children(recursive=True)):
-            times = process.cpu_times()
-            total += times.user + times.system
+            total += sum(process.cpu_times()[:4])
     except psutil.NoSuchProcess:
         return total
     return total
