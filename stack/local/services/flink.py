@@ -119,6 +119,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "env.java.opts.taskmanager": (
             "-XX:+ExitOnOutOfMemoryError -XX:+IgnoreUnrecognizedVMOptions -XX:+UseTransparentHugePages"
         ),
+        # it computes little, and the second compiler took more of a core in the first minutes than all else in it
+        "env.java.opts.jobmanager": "-XX:TieredStopAtLevel=1",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
         "rest.port": settings.ports.flink,
