@@ -224,18 +224,23 @@ def insert_tumbling(family: Family, resume: Resume | None = None) -> str:
     """Append the result of each tumbling one-minute window per sensor once the watermark has passed its end."""
     table = silver_1m(family)
     length = interval(_tile(table))
-    return _insert_windows(table, f"TUMBLE(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {length})", resume)
+    return _insert_windows(
+        family, table, f"TUMBLE(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {length})", resume
+    )
 
 
 def insert_sliding(family: Family, resume: Resume | None = None) -> str:
     """Append the result of each sliding five-minute window per zone once the watermark has passed its end."""
     table = silver_5m(family)
     lengths = f"{interval(SLIDE)}, {interval(_tile(table))}"
-    return _insert_windows(table, f"HOP(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {lengths})", resume)
+    return _insert_windows(
+        family, table, f"HOP(TABLE {ON_TIME_VIEW}, DESCRIPTOR(`{ROW_TIME}`), {lengths})", resume
+    )
 
 
-def _insert_windows(table: Table, windows: str, resume: Resume | None) -> str:
-    columns = ",\n  ".join(f"{_window_column(column)} AS `{column.name}`" for column in table.columns)
+def _insert_windows(family: Family, table: Table, windows: str, resume: Resume | None) -> str:
+    types = {column.name: column.type for column in event_columns(family)}
+    columns = ",\n  ".join(f"{_window_column(column, types)} AS `{column.name}`" for column in table.columns)
     subject = table.key[0]
     return (
         f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\n"
@@ -255,14 +260,14 @@ def _tile(table: Table) -> timedelta:
     return table.tile
 
 
-def _window_column(column: Column) -> str:
+def _window_column(column: Column, types: Mapping[str, ColumnType]) -> str:
     if column.aggregation is None:
         return f"CAST(`{column.name}` AS {FLINK_TYPES[column.type]})"
-    return aggregate(column.aggregation)
+    return aggregate(column.aggregation, types[column.aggregation.column])
 
 
-def aggregate(aggregation: Aggregation) -> str:
-    """Write an aggregation as a SQL expression."""
+def aggregate(aggregation: Aggregation, type_: ColumnType) -> str:
+    """Write an aggregation of a column of ``type_`` as a SQL expression."""
     name = f"`{aggregation.column}`"
     match aggregation.function:
         case Aggregate.COUNT:
@@ -272,8 +277,9 @@ def aggregate(aggregation: Aggregation) -> str:
         case Aggregate.MAX:
             return f"MAX({name})"
         case Aggregate.MEAN:
-            # AVG of a BIGINT is a BIGINT in Flink
-            return f"AVG(CAST({name} AS DOUBLE))"
+            # AVG of a BIGINT is a BIGINT in Flink; a cast of a DOUBLE would do nothing but keep the planner from
+            # assigning events to windows in the aggregation, and each would be five rows, one for each window
+            return f"AVG({name})" if type_ is ColumnType.DOUBLE else f"AVG(CAST({name} AS DOUBLE))"
         case Aggregate.LAST:
             return f"LAST_VALUE({name})"
         case Aggregate.INCREASE | Aggregate.SUM | Aggregate.WEIGHTED_MEAN:

@@ -10,13 +10,15 @@ import subprocess
 import threading
 from pathlib import Path
 
-from contracts import LakehouseError, families
+from contracts import Family, LakehouseError, families
+from resources.catalog import open_catalog
 from resources.service import run_until_terminated
 from settings import Settings
 from stack.jobs.checkpoints import newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
 from stack.jobs.rewind import refuse_rewind
-from stack.jobs.state import JobState, load_state, save_state
+from stack.jobs.state import STATE_LAYOUT, JobState, load_state, save_state
+from stack.jobs.upgrade import resume_point
 from stack.local.priority import lower_table_threads
 from stack.local.services.flink import TASK_MANAGER
 from stack.local.supervisor import Supervisor
@@ -29,6 +31,10 @@ logger = logging.getLogger("job-keeper")
 
 class SubmissionError(LakehouseError):
     """The client that submits jobs failed."""
+
+
+class StateLayoutError(LakehouseError):
+    """A job cannot go on from what the one before it left."""
 
 
 def main() -> None:
@@ -61,6 +67,7 @@ def submit_missing(settings: Settings) -> None:
         FlinkUnavailableError: the JobManager does not answer.
         SubmissionError: a job was not accepted.
         RewindError: a job would start behind its tables.
+        StateLayoutError: a job of another version of the platform did not end cleanly.
     """
     alive = {job.job_id: job.name for job in FlinkRest(settings.flink_url).jobs() if job.state in ALIVE}
     missing: dict[str, JobState] = {}
@@ -74,11 +81,27 @@ def submit_missing(settings: Settings) -> None:
             save_state(settings, family.name, _started(state, stray, state.lineage))
             continue
         restore_from = newest_restore_point(settings, state)
+        if restore_from is not None and state.layout != STATE_LAYOUT:
+            state, restore_from = _without_its_state(settings, family, state), None
         if not state.allow_rewind and (restore_from is not None or state.resume is None):
             refuse_rewind(settings, family, restore_from, state.lineage)
         missing[family.name] = state.model_copy(update={"restored_from": restore_from})
     if missing:
         _submit(settings, missing)
+
+
+def _without_its_state(settings: Settings, family: Family, state: JobState) -> JobState:
+    """Where a job begins that takes up the tables of the one before it, but not its state.
+
+    One that has stopped with a savepoint has written all up to there (``StopWithSavepointTerminationHandler``).
+    """
+    if state.savepoint is None:
+        raise StateLayoutError(
+            f"the job of {family.name} was left by another version of the platform, of which this one cannot read "
+            "the state, and it did not end with a savepoint: run `./lakehouse up` and `./lakehouse down` of that "
+            "version first"
+        )
+    return JobState(resume=resume_point(settings, open_catalog(settings), family))
 
 
 def _submit(settings: Settings, missing: dict[str, JobState]) -> None:
@@ -124,7 +147,7 @@ def _continued(state: JobState) -> list[str]:
 
 def _started(state: JobState, job_id: str, lineage: list[str]) -> JobState:
     started = {"job_id": job_id, "savepoint": None, "allow_rewind": False, "lineage": [*lineage, job_id]}
-    return state.model_copy(update=started)
+    return state.model_copy(update={**started, "layout": STATE_LAYOUT})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from contracts import Family, LakehouseError
 from settings import Settings
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError, SavepointError
 from stack.jobs.rewind import refuse_rewind
-from stack.jobs.state import load_state, save_state
+from stack.jobs.state import STATE_LAYOUT, load_state, save_state
 
 START_TIMEOUT_S = 180
 
@@ -74,7 +74,9 @@ def start_jobs(
     for family in families:
         if restore_from is not None and not allow_rewind:
             refuse_rewind(settings, family, restore_from, load_state(settings, family.name).lineage)
-        chosen = {} if restore_from is None else {"savepoint": restore_from, "resume": None}
+        chosen = (
+            {} if restore_from is None else {"savepoint": restore_from, "resume": None, "layout": STATE_LAYOUT}
+        )
         _update(settings, family, stopped=False, allow_rewind=allow_rewind, **chosen)
     await_running(settings, families)
 

@@ -8,6 +8,12 @@ from pydantic import BaseModel
 from settings import Settings
 from stack.local.files import write_private
 
+STATE_LAYOUT = 2
+"""Counts the changes of :mod:`streaming` after which a savepoint of the version before does not fit.
+
+2: a window belongs to the aggregation, rather than to rows that were made for it.
+"""
+
 
 class ResumePoint(BaseModel):
     """Where a job whose state did not fit its successor ended, per partition; see :mod:`streaming.resume`."""
@@ -22,7 +28,7 @@ class JobState(BaseModel):
 
     ``lineage`` holds the jobs whose state goes on in the newest one, oldest first: checkpoint numbers keep growing
     over all of them. ``stopped`` jobs are left alone by the keeper. ``resume`` holds as long as the job that was
-    started with it, and those that continue it.
+    started with it, and those that continue it. ``layout`` is the :data:`STATE_LAYOUT` of the newest job.
     ``allow_rewind`` lets the next submission start from a point that is older than its tables.
     """
 
@@ -33,6 +39,7 @@ class JobState(BaseModel):
     stopped: bool = False
     resume: ResumePoint | None = None
     allow_rewind: bool = False
+    layout: int = 1
 
 
 def load_state(settings: Settings, family: str) -> JobState:

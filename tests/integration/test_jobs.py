@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import duckdb
+import httpx
 import pytest
 from pyiceberg.types import DoubleType
 from simulation import Simulation
@@ -18,9 +19,10 @@ from settings import Settings
 from sources.ledger import Ledger
 from sources.simulate import SimulationOptions, run_simulation
 from stack.jobs.flink_rest import FlinkRest
+from stack.jobs.keeper import StateLayoutError, submit_missing
 from stack.jobs.operations import start_jobs, stop_jobs
 from stack.jobs.rewind import RewindError
-from stack.jobs.state import load_state
+from stack.jobs.state import STATE_LAYOUT, load_state, save_state
 from stack.jobs.upgrade import upgrade_jobs
 from stack.local.status import status
 
@@ -93,32 +95,8 @@ def unbalanced_minutes(settings: Settings, since: datetime) -> tuple[list[object
     return list(wrong), closed
 
 
-@pytest.fixture
-def another_column(settings: Settings) -> Iterator[None]:
-    """The family's tables have one more column, in front of the others, as another checkout would have it."""
-    catalog = open_catalog(settings)
-    identifiers = [f"bronze.{FAMILY.name}_events", f"silver.{FAMILY.name}_1m", f"silver.{FAMILY.name}_5m"]
-    for identifier in identifiers:
-        with catalog.load_table(identifier).update_schema() as update:
-            update.add_column("of_another_checkout", DoubleType()).move_first("of_another_checkout")
-    yield
-    for identifier in identifiers:
-        with catalog.load_table(identifier).update_schema() as update:
-            update.delete_column("of_another_checkout")
-
-
-@pytest.mark.usefixtures("another_column")
-def test_an_upgrade_while_events_come_loses_and_doubles_nothing(
-    settings: Settings, simulation: Simulation
-) -> None:
-    since = (datetime.now(UTC) - timedelta(minutes=30)).replace(second=0, microsecond=0)
-    before = load_state(settings, FAMILY.name).job_id
-
-    upgrade_jobs(settings, (FAMILY,), all_tables(), print)
-    state = load_state(settings, FAMILY.name)
-    assert state.job_id != before
-    assert state.restored_from is None
-    assert state.resume is not None
+def nothing_is_lost_or_doubled(settings: Settings, simulation: Simulation, since: datetime) -> None:
+    """Let two minutes more be closed, end the simulation, and compare the tables with its ledger."""
 
     @retry(retry=retry_if_result(lambda closed: closed < 2), stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(2))
     def closed_minutes() -> int:
@@ -135,8 +113,75 @@ def test_an_upgrade_while_events_come_loses_and_doubles_nothing(
     drained()
     assert places(settings, ledger) == (expected, expected)
     assert unbalanced_minutes(settings, since)[0] == []
+
+
+@pytest.fixture
+def another_column(settings: Settings) -> Iterator[None]:
+    """The family's tables have one more column, in front of the others, as another checkout would have it."""
+    catalog = open_catalog(settings)
+    identifiers = [f"bronze.{FAMILY.name}_events", f"silver.{FAMILY.name}_1m", f"silver.{FAMILY.name}_5m"]
+    for identifier in identifiers:
+        with catalog.load_table(identifier).update_schema() as update:
+            update.add_column("of_another_checkout", DoubleType()).move_first("of_another_checkout")
+    yield
+    for identifier in identifiers:
+        with catalog.load_table(identifier).update_schema() as update:
+            update.delete_column("of_another_checkout")
+
+
+def test_no_event_becomes_a_row_for_each_of_its_windows(settings: Settings) -> None:
+    for family in contracts.families():
+        job_id = load_state(settings, family.name).job_id
+        plan = httpx.get(f"{settings.flink_url}/jobs/{job_id}/plan").raise_for_status().text
+        assert "GlobalWindowAggregate" in plan
+        # Flink's own name of the operator that copies an event into each of its windows
+        assert "WindowTableFunction" not in plan
+
+
+@pytest.mark.usefixtures("another_column")
+def test_an_upgrade_while_events_come_loses_and_doubles_nothing(
+    settings: Settings, simulation: Simulation
+) -> None:
+    since = (datetime.now(UTC) - timedelta(minutes=30)).replace(second=0, microsecond=0)
+    before = load_state(settings, FAMILY.name).job_id
+
+    upgrade_jobs(settings, (FAMILY,), all_tables(), print)
+    state = load_state(settings, FAMILY.name)
+    assert state.job_id != before
+    assert state.restored_from is None
+    assert state.resume is not None
+
+    nothing_is_lost_or_doubled(settings, simulation, since)
     bronze = open_catalog(settings).load_table(f"bronze.{FAMILY.name}_events")
     assert bronze.schema().fields[0].name == "of_another_checkout"
+
+
+def test_a_job_that_cannot_go_on_with_the_state_of_another_version_takes_up_its_tables(
+    settings: Settings, simulation: Simulation
+) -> None:
+    since = (datetime.now(UTC) - timedelta(minutes=30)).replace(second=0, microsecond=0)
+    stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
+    left = load_state(settings, FAMILY.name)
+    save_state(settings, FAMILY.name, left.model_copy(update={"layout": STATE_LAYOUT - 1}))
+
+    start_jobs(settings, (FAMILY,))
+    state = load_state(settings, FAMILY.name)
+    assert (state.layout, state.restored_from, state.lineage) == (STATE_LAYOUT, None, [state.job_id])
+    assert state.resume is not None
+    nothing_is_lost_or_doubled(settings, simulation, since)
+
+
+def test_a_job_of_another_version_that_did_not_end_cleanly_is_refused(settings: Settings) -> None:
+    stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
+    left = load_state(settings, FAMILY.name)
+    crashed = {"layout": STATE_LAYOUT - 1, "savepoint": None, "restored_from": left.savepoint, "stopped": False}
+    try:
+        save_state(settings, FAMILY.name, left.model_copy(update=crashed))
+        with pytest.raises(StateLayoutError, match="did not end with a savepoint"):
+            submit_missing(settings)
+    finally:
+        save_state(settings, FAMILY.name, left)
+        start_jobs(settings, (FAMILY,))
 
 
 def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: Simulation) -> None:
