@@ -27,7 +27,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last o
 def latency(
     rate: Annotated[float, typer.Option(min=1, help="Events per second of all families together.")] = 20_000,
     duration: Annotated[float, typer.Option(min=1, help="Seconds that are measured.")] = 60,
-    warm_up: Annotated[float, typer.Option(min=0, help="Seconds of the same load before.")] = 60,
+    warm_up: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds of the same load before: compilers take a quarter of a core in the first two minutes.",
+        ),
+    ] = 180,
     sensors: Annotated[int, typer.Option(min=3, help="Sensors of all families together.")] = 5_000,
     as_json: Json = False,
 ) -> None:
