@@ -246,8 +246,13 @@ def _insert_windows(family: Family, table: Table, windows: str, resume: Resume |
         f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\n"
         f"FROM TABLE({windows})\n"
         f"GROUP BY `{subject}`, window_start, window_end"
-        + ("" if resume is None else f"\nHAVING {resume.unwritten_windows(table)}")
+        + ("" if resume is None else f"\nHAVING {_behind_the_aggregation(resume.unwritten_windows(table))}")
     )
+
+
+def _behind_the_aggregation(condition: str) -> str:
+    """A condition of windows that the planner cannot pull in front of the aggregation: see :func:`aggregate`."""
+    return f"{condition} OR COUNT(`event_id`) < 0"
 
 
 def _unwritten_events(resume: Resume | None, keyword: str) -> str:
@@ -277,8 +282,9 @@ def aggregate(aggregation: Aggregation, type_: ColumnType) -> str:
         case Aggregate.MAX:
             return f"MAX({name})"
         case Aggregate.MEAN:
-            # AVG of a BIGINT is a BIGINT in Flink; a cast of a DOUBLE would do nothing but keep the planner from
-            # assigning events to windows in the aggregation, and each would be five rows, one for each window
+            # AVG of a BIGINT is a BIGINT in Flink. A cast of a DOUBLE would do nothing but keep the planner from
+            # assigning events to windows in the aggregation, and each would be five rows, one for each window, as
+            # it would with a condition of windows in front of the aggregation
             return f"AVG({name})" if type_ is ColumnType.DOUBLE else f"AVG(CAST({name} AS DOUBLE))"
         case Aggregate.LAST:
             return f"LAST_VALUE({name})"
