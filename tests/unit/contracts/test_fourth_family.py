@@ -92,7 +92,7 @@ def test_one_module_is_all_that_a_family_needs(tmp_path: Path) -> None:
         "gold.noise_daily",
     ]
     assert "level_db_mean" in found["gold_columns"]
-    assert "AVG(CAST(`level_db` AS DOUBLE)) AS `level_db_mean`" in found["flink"]
+    assert "AVG(`level_db`) AS `level_db_mean`" in found["flink"]
     assert {"bronze/noise_events", "silver/noise_1m", "gold/noise_hourly"} <= set(found["assets"])
     assert any("gold.noise_hourly/rows" in route for route in found["routes"])
     measured = [value for value in found["values"] if value is not None]
