@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from automation import stop_automation
 from rich.console import Console
@@ -17,6 +18,12 @@ from stack.cli import toolchain_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# either would be an assertion about how busy the machine is
+hypothesis.settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,8 @@
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from settings import Settings, load_settings
-
-# a deadline would be an assertion about how busy the machine is
-hypothesis.settings.register_profile("sources", deadline=None)
-hypothesis.settings.load_profile("sources")
 
 
 @pytest.fixture
