@@ -89,7 +89,7 @@ def submit(
     get_gateway().jvm.city.lakehouse.watermark.ResumedWatermarks.createViews(
         environment._j_tenv, sql.DECODED_VIEW, sql.ROW_TIME, sql.ARRIVAL, sql.VALID_VIEW, sql.BRONZE_VIEW
     )
-    for declaration in declarations(family, settings):
+    for declaration in declarations(family, settings, resume):
         environment.execute_sql(declaration)
     statements = environment.create_statement_set()
     for name, insert in inserts(family, resume).items():
@@ -114,12 +114,12 @@ def source_declarations(family: Family, settings: Settings, resume: Resume | Non
     )
 
 
-def declarations(family: Family, settings: Settings) -> tuple[str, ...]:
+def declarations(family: Family, settings: Settings, resume: Resume | None) -> tuple[str, ...]:
     """The job's views of valid events and its Kafka sinks, in the order in which they build on each other."""
     servers = settings.kafka_bootstrap_servers
     return (
         sql.create_distinct_view(),
-        sql.create_on_time_view(family),
+        sql.create_on_time_view(family, resume),
         hot_sql.create_hot_events_view(family),
         hot_sql.create_readings_sink(family, bootstrap_servers=servers),
         hot_sql.create_zones_sink(family, bootstrap_servers=servers),

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from contracts import Table
+
+def instant(moment: datetime) -> str:
+    """Write ``moment`` as a SQL instant of a session in UTC."""
+    return f"CAST(TIMESTAMP '{_text(moment)}' AS TIMESTAMP_LTZ(6))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,24 @@ class Resume:
         )
         return f"NOT ({written})" if written else "TRUE"
 
-    def unwritten_windows(self, table: Table) -> str:
-        """Condition of the windows that the old job has not written to ``table``."""
-        end = self.windows_up_to.get(table.identifier)
-        return "TRUE" if end is None else f"window_end > TIMESTAMP '{end:%Y-%m-%d %H:%M:%S}'"
+    @property
+    def closed_until(self) -> datetime | None:
+        """Up to here the old job had closed its windows, those without events too; ``None`` where it had none."""
+        return max(self.windows_up_to.values(), default=None)
+
+    def is_after_its_window(self, row_time: str) -> str:
+        """Condition of the events that the old job has not written, and whose window it had closed.
+
+        The watermark of the new job begins anew and may not have passed such a window yet.
+        """
+        if self.closed_until is None:
+            return "FALSE"
+        return f"({self.unwritten_events()} AND `{row_time}` < {instant(self.closed_until)})"
+
+    def unwritten_windows(self) -> str:
+        """Condition of the windows that the old job had not closed."""
+        return "TRUE" if self.closed_until is None else f"window_end > TIMESTAMP '{_text(self.closed_until)}'"
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -5,7 +5,7 @@ without a cluster.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from contracts import (
     Aggregate,
@@ -29,7 +29,7 @@ from contracts.tables import (
     event_columns,
     wire_columns,
 )
-from streaming.resume import Resume
+from streaming.resume import Resume, instant
 
 FLINK_TYPES: dict[ColumnType, str] = {
     ColumnType.STRING: "STRING",
@@ -127,13 +127,9 @@ def _is_valid(family: Family) -> str:
     return " AND ".join((
         *(f"`{name}` IS NOT NULL" for name in REQUIRED_EVENT_COLUMNS),
         f"(`{SCHEMA_VERSION.name}` IS NULL OR `{SCHEMA_VERSION.name}` IN ({versions}))",
-        f"`event_time` >= {_instant(EARLIEST_EVENT_TIME)}",
+        f"`event_time` >= {instant(EARLIEST_EVENT_TIME)}",
         f"`event_time` <= `kafka_time` + {interval(family.max_clock_ahead)}",
     ))  # fmt: skip
-
-
-def _instant(moment: datetime) -> str:
-    return f"CAST(TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}' AS TIMESTAMP_LTZ(6))"
 
 
 def create_decoded_view(family: Family) -> str:
@@ -165,7 +161,7 @@ def create_distinct_view() -> str:
     )
 
 
-def create_on_time_view(family: Family) -> str:
+def create_on_time_view(family: Family, resume: Resume | None = None) -> str:
     """Leave out events whose one-minute window is closed.
 
     A window ``[start, end)`` fires when the watermark reaches ``end - 1 ms`` (Flink, ``TimeWindowUtil``). The
@@ -173,13 +169,23 @@ def create_on_time_view(family: Family) -> str:
     """
     return (
         f"CREATE TEMPORARY VIEW {ON_TIME_VIEW} AS SELECT * FROM {DISTINCT_VIEW} "
-        f"WHERE ({_is_late(family)}) IS NOT TRUE"
+        f"WHERE ({_is_late(family, resume)}) IS NOT TRUE"
     )
 
 
-def _is_late(family: Family) -> str:
+def _is_late(family: Family, resume: Resume | None) -> str:
     last_instant = _tile(silver_1m(family)) - timedelta(milliseconds=1)
-    return f"CURRENT_WATERMARK(`{ROW_TIME}`) >= FLOOR(`{ROW_TIME}` TO MINUTE) + {interval(last_instant)}"
+    is_behind = f"CURRENT_WATERMARK(`{ROW_TIME}`) >= FLOOR(`{ROW_TIME}` TO MINUTE) + {interval(last_instant)}"
+    return is_behind if resume is None else f"({is_behind} OR {resume.is_after_its_window(ROW_TIME)})"
+
+
+def _closing_watermark(resume: Resume | None) -> str:
+    """The watermark that closed the window of a late event: at least the old job's, which closed what it wrote."""
+    watermark = f"CURRENT_WATERMARK(`{ROW_TIME}`)"
+    if resume is None or resume.closed_until is None:
+        return watermark
+    end = instant(resume.closed_until)
+    return f"CASE WHEN {watermark} >= {end} THEN {watermark} ELSE {end} END"
 
 
 def sink(table: Table) -> str:
@@ -202,7 +208,7 @@ def insert_bronze(family: Family, resume: Resume | None = None) -> str:
 
 def insert_late(family: Family, resume: Resume | None = None) -> str:
     """Append what comes after its window was closed, with the watermark that closed it."""
-    watermark = f"CURRENT_WATERMARK(`{ROW_TIME}`)"
+    watermark = _closing_watermark(resume)
     special = {
         "family": literal(family.name),
         "watermark": watermark,
@@ -216,7 +222,7 @@ def insert_late(family: Family, resume: Resume | None = None) -> str:
     unwritten = _unwritten_events(resume, " AND ")
     return (
         f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\n"
-        f"FROM {DISTINCT_VIEW}\nWHERE {_is_late(family)}{unwritten}"
+        f"FROM {DISTINCT_VIEW}\nWHERE {_is_late(family, resume)}{unwritten}"
     )
 
 
@@ -246,7 +252,7 @@ def _insert_windows(family: Family, table: Table, windows: str, resume: Resume |
         f"INSERT INTO {_into(table)}\nSELECT\n  {columns}\n"
         f"FROM TABLE({windows})\n"
         f"GROUP BY `{subject}`, window_start, window_end"
-        + ("" if resume is None else f"\nHAVING {_behind_the_aggregation(resume.unwritten_windows(table))}")
+        + ("" if resume is None else f"\nHAVING {_behind_the_aggregation(resume.unwritten_windows())}")
     )
 
 

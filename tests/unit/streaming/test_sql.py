@@ -45,19 +45,39 @@ def test_a_resumed_job_writes_only_what_is_beyond_the_tables(
     assert passes == (offset >= written.get(partition, 0))
 
 
-@given(
-    end=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
-    seconds=st.integers(-3, 3),
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
+    lambda moment: moment.replace(microsecond=0)
 )
-def test_a_resumed_job_writes_only_windows_that_end_later(end: datetime, seconds: int) -> None:
-    end = end.replace(microsecond=0)
-    table = silver_1m(family("traffic"))
-    resume = Resume(read_from={}, written_up_to={}, windows_up_to={table.identifier: end})
+
+
+def resume_after(end: datetime, earlier_s: int) -> Resume:
+    """Of a job whose windows of one length had one that ended before the newest of the other length."""
+    member = family("traffic")
+    ends = {silver_1m(member).identifier: end - timedelta(seconds=earlier_s), silver_5m(member).identifier: end}
+    return Resume(read_from={}, written_up_to={0: 100}, windows_up_to=ends)
+
+
+@given(end=moments, earlier_s=st.integers(0, 300), seconds=st.integers(-3, 3))
+def test_a_resumed_job_writes_only_windows_that_end_later(end: datetime, earlier_s: int, seconds: int) -> None:
     window_end = (end + timedelta(seconds=seconds)).replace(tzinfo=None)
+    condition = resume_after(end, earlier_s).unwritten_windows()
     ((passes,),) = DATABASE.execute(
-        f"SELECT {resume.unwritten_windows(table)} FROM (SELECT TIMESTAMP '{window_end}' AS window_end)"
+        f"SELECT {condition} FROM (SELECT TIMESTAMP '{window_end}' AS window_end)"
     ).fetchall()
     assert passes == (seconds > 0)
+
+
+@given(end=moments, earlier_s=st.integers(0, 300), seconds=st.integers(-3, 3), offset=st.integers(97, 103))
+def test_what_a_resumed_job_is_the_first_to_write_is_late_for_a_window_that_was_closed(
+    end: datetime, earlier_s: int, seconds: int, offset: int
+) -> None:
+    row_time = (end + timedelta(seconds=seconds)).replace(tzinfo=None)
+    condition = resume_after(end, earlier_s).is_after_its_window("row_time").replace("`", "")
+    ((is_late,),) = DATABASE.execute(
+        f"SELECT {condition.replace('TIMESTAMP_LTZ(6)', 'TIMESTAMP')} FROM (SELECT 0 AS kafka_partition, "
+        f"{offset} AS kafka_offset, TIMESTAMP '{row_time}' AS row_time)"
+    ).fetchall()
+    assert is_late == (offset >= 100 and seconds < 0)
 
 
 def test_a_resumed_job_reads_every_partition_from_its_position() -> None:
