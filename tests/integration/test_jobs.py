@@ -186,6 +186,11 @@ def test_a_job_of_another_version_that_did_not_end_cleanly_is_refused(settings: 
     finally:
         save_state(settings, FAMILY.name, left)
         start_jobs(settings, (FAMILY,))
+        job_id = load_state(settings, FAMILY.name).job_id
+        assert job_id is not None
+        client = FlinkRest(settings.flink_url)
+        # it runs before its tasks do, and can be stopped with a savepoint only then
+        until(lambda: client.completed_checkpoints(job_id) > 0, "the job has made a checkpoint")
 
 
 def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: Simulation) -> None:
