@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import ancestors_of
 
 from contracts import Family, LakehouseError, Table, bronze_events, dead_letters, silver_1m, silver_5m
 from resources.catalog import ensure_tables, open_catalog
 from resources.kafka import offsets_at
 from resources.offsets import added_files, read_offsets
-from resources.snapshots import FLINK_CHECKPOINT, summary_of
+from resources.snapshots import last_committed_at
 from settings import Settings
 from stack.jobs.flink_rest import FlinkRest
 from stack.jobs.operations import Report, start_jobs, stop_jobs
@@ -64,7 +63,8 @@ def resume_point(settings: Settings, catalog: Catalog, family: Family) -> Resume
     What the old job still knew is what was current when it ended, however long ago that is.
     """
     written = _written_offsets(catalog, family)
-    ended = _newest_commit(catalog.load_table(bronze_events(family).identifier)) or datetime.now(UTC)
+    bronze = bronze_events(family)
+    ended = last_committed_at(catalog.load_table(bronze.identifier), bronze) or datetime.now(UTC)
     state_since = ended - family.deduplication_ttl - timedelta(minutes=10)
     begin = offsets_at(settings, family.topic, state_since)
     ends = {
@@ -94,14 +94,6 @@ def _written_offsets(catalog: Catalog, family: Family) -> dict[int, int]:
         for partition, offsets in read_offsets(table, files).items():
             written[partition] = max(written.get(partition, 0), int(offsets[-1]) + 1)
     return written
-
-
-def _newest_commit(table: IcebergTable) -> datetime | None:
-    """When Flink wrote to the table last; it does so every few checkpoints even where there is nothing."""
-    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
-        if FLINK_CHECKPOINT in summary_of(snapshot):
-            return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
-    return None
 
 
 def _newest_window_end(table: IcebergTable) -> datetime | None:

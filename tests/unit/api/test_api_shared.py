@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import time
 
 import pytest
 
@@ -25,6 +24,31 @@ class Source:
         return self.loads
 
 
+class Clock:
+    """Tells the time that it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of what is shared, and of nothing else."""
+    clock = Clock()
+    monkeypatch.setattr("api.shared.time", clock)
+    return clock
+
+
+def kept_for_a_second() -> tuple[Source, Shared[int]]:
+    """A source that answers at once, and what is loaded from it."""
+    source = Source()
+    source.gate.set()
+    return source, Shared(source.load, keep_s=1)
+
+
 def test_those_who_ask_at_once_share_one_load() -> None:
     async def scenario() -> None:
         source = Source()
@@ -38,42 +62,29 @@ def test_those_who_ask_at_once_share_one_load() -> None:
     asyncio.run(scenario())
 
 
-def test_a_value_is_loaded_again_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-
+def test_a_value_is_loaded_again_after_its_time(clock: Clock) -> None:
     async def scenario() -> None:
-        nonlocal now
-        source = Source()
-        source.gate.set()
-        shared = Shared(source.load, keep_s=1)
-        monkeypatch.setattr("api.shared.time.monotonic", lambda: now)
+        _, shared = kept_for_a_second()
         assert await shared.get() == 1
-        now = 0.99
+        clock.now = 0.99
         assert await shared.get() == 1
-        now = 1.0
+        clock.now = 1.0
         assert await shared.get() == 2
 
     asyncio.run(scenario())
 
 
-def test_the_next_value_is_loaded_before_the_time_of_one_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-
+def test_the_next_value_is_loaded_before_the_time_of_one_is_over(clock: Clock) -> None:
     async def scenario() -> None:
-        nonlocal now
-        source = Source()
-        source.gate.set()
-        shared = Shared(source.load, keep_s=1)
-        monkeypatch.setattr("api.shared.time.monotonic", lambda: now)
+        source, shared = kept_for_a_second()
         assert await shared.get() == 1
         source.gate.clear()
-        now = 0.8
+        clock.now = 0.8
         # nobody waits while the value holds, however often it is asked for
         assert [await shared.get() for _ in range(3)] == [1, 1, 1]
         await asyncio.sleep(0)
         assert source.loads == 2
-        now = 1.0
+        clock.now = 1.0
         late = asyncio.create_task(shared.get())
         await asyncio.sleep(0)
         assert not late.done()
@@ -84,22 +95,16 @@ def test_the_next_value_is_loaded_before_the_time_of_one_is_over(monkeypatch: py
     asyncio.run(scenario())
 
 
-def test_a_failure_before_the_time_is_over_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-
+def test_a_failure_before_the_time_is_over_is_tried_again(clock: Clock) -> None:
     async def scenario() -> None:
-        nonlocal now
         complaints: list[dict[str, object]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        source = Source()
-        source.gate.set()
-        shared = Shared(source.load, keep_s=1)
-        monkeypatch.setattr("api.shared.time.monotonic", lambda: now)
+        source, shared = kept_for_a_second()
         assert await shared.get() == 1
-        source.failure, now = ConnectionError("down"), 0.8
+        source.failure, clock.now = ConnectionError("down"), 0.8
         assert await shared.get() == 1
         await asyncio.sleep(0)
-        source.failure, now = None, 0.9
+        source.failure, clock.now = None, 0.9
         assert await shared.get() == 1
         await asyncio.sleep(0)
         assert (await shared.get(), source.loads) == (3, 3)
