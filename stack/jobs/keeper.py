@@ -8,15 +8,17 @@ import json
 import logging
 import subprocess
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from contracts import Family, LakehouseError, families
 from resources.catalog import open_catalog
 from resources.service import run_until_terminated
 from settings import Settings
-from stack.jobs.checkpoints import newest_restore_point
+from stack.jobs.checkpoints import RestorePointError, newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
-from stack.jobs.rewind import refuse_rewind
+from stack.jobs.rewind import RewindError, refuse_rewind
 from stack.jobs.state import STATE_LAYOUT, JobState, load_state, save_state
 from stack.jobs.upgrade import resume_point
 from stack.local.priority import lower_table_threads
@@ -25,6 +27,7 @@ from stack.local.supervisor import Supervisor
 
 POLL_S = 3.0
 MAX_BACKOFF_S = 60.0
+REFUSED_S = 15.0
 
 logger = logging.getLogger("job-keeper")
 
@@ -43,14 +46,22 @@ def main() -> None:
 
 
 def keep(settings: Settings, stopping: threading.Event) -> None:
-    """Submit what is missing every few seconds, waiting longer after each failure, until ``stopping`` is set."""
+    """Submit what is missing every few seconds, waiting longer after each failure, until ``stopping`` is set.
+
+    A family whose job is refused waits by itself: the others go on.
+    """
     pause = POLL_S
+    refused_until: dict[str, float] = {}
     supervisor = Supervisor(settings)
     while not stopping.is_set():
+        now = time.monotonic()
         try:
             if (pid := supervisor.pid(TASK_MANAGER)) is not None:
                 lower_table_threads(pid)
-            submit_missing(settings)
+            wanted = [family for family in families() if refused_until.get(family.name, now) <= now]
+            for name, error in submit_missing(settings, wanted).items():
+                refused_until[name] = now + REFUSED_S
+                logger.error("%s; next look at %s in %.0f s", error, name, REFUSED_S)
             pause = POLL_S
         except FlinkUnavailableError as error:
             logger.warning("%s", error)
@@ -60,18 +71,22 @@ def keep(settings: Settings, stopping: threading.Event) -> None:
         stopping.wait(pause)
 
 
-def submit_missing(settings: Settings) -> None:
-    """Submit the job of every family whose newest job is not alive.
+def submit_missing(settings: Settings, wanted: Sequence[Family]) -> dict[str, LakehouseError]:
+    """Submit the job of every family of ``wanted`` whose newest job is not alive.
+
+    Returns:
+        Why a family's job was not submitted, by the name of the family: it would start behind its tables
+        (:class:`RewindError`), what it would go on from is missing (:class:`RestorePointError`), or cannot be read
+        by this version of the platform (:class:`StateLayoutError`).
 
     Raises:
         FlinkUnavailableError: the JobManager does not answer.
         SubmissionError: a job was not accepted.
-        RewindError: a job would start behind its tables.
-        StateLayoutError: a job of another version of the platform did not end cleanly.
     """
     alive = {job.job_id: job.name for job in FlinkRest(settings.flink_url).jobs() if job.state in ALIVE}
     missing: dict[str, JobState] = {}
-    for family in families():
+    refused: dict[str, LakehouseError] = {}
+    for family in wanted:
         state = load_state(settings, family.name)
         if state.stopped or state.job_id in alive:
             continue
@@ -80,14 +95,23 @@ def submit_missing(settings: Settings) -> None:
             logger.info("adopting job %s of %s", stray, family.name)
             save_state(settings, family.name, _started(state, stray, state.lineage))
             continue
-        restore_from = newest_restore_point(settings, state)
-        if restore_from is not None and state.layout != STATE_LAYOUT:
-            state, restore_from = _without_its_state(settings, family, state), None
-        if not state.allow_rewind and (restore_from is not None or state.resume is None):
-            refuse_rewind(settings, family, restore_from, state.lineage)
-        missing[family.name] = state.model_copy(update={"restored_from": restore_from})
+        try:
+            missing[family.name] = _to_submit(settings, family, state)
+        except (RewindError, RestorePointError, StateLayoutError) as error:
+            refused[family.name] = error
     if missing:
         _submit(settings, missing)
+    return refused
+
+
+def _to_submit(settings: Settings, family: Family, state: JobState) -> JobState:
+    """The state with what the job goes on from, unless that would do harm."""
+    restore_from = newest_restore_point(settings, state)
+    if restore_from is not None and state.layout != STATE_LAYOUT:
+        state, restore_from = _without_its_state(settings, family, state), None
+    if not state.allow_rewind and (restore_from is not None or state.resume is None):
+        refuse_rewind(settings, family, restore_from, state.lineage)
+    return state.model_copy(update={"restored_from": restore_from})
 
 
 def _without_its_state(settings: Settings, family: Family, state: JobState) -> JobState:

@@ -19,7 +19,7 @@ from settings import Settings
 from sources.ledger import Ledger
 from sources.simulate import SimulationOptions, run_simulation
 from stack.jobs.flink_rest import FlinkRest
-from stack.jobs.keeper import StateLayoutError, submit_missing
+from stack.jobs.keeper import submit_missing
 from stack.jobs.operations import start_jobs, stop_jobs
 from stack.jobs.rewind import RewindError
 from stack.jobs.state import STATE_LAYOUT, load_state, save_state
@@ -27,6 +27,7 @@ from stack.jobs.upgrade import upgrade_jobs
 from stack.local.status import status
 
 FAMILY = contracts.family("energy")
+OTHER_FAMILY = contracts.family("weather")
 PATIENCE_S = 180
 
 
@@ -175,22 +176,35 @@ def test_a_job_that_cannot_go_on_with_the_state_of_another_version_takes_up_its_
     nothing_is_lost_or_doubled(settings, simulation, since)
 
 
-def test_a_job_of_another_version_that_did_not_end_cleanly_is_refused(settings: Settings) -> None:
+def test_a_job_of_another_version_that_did_not_end_cleanly_is_refused_and_holds_up_no_other(
+    settings: Settings,
+) -> None:
     stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
     left = load_state(settings, FAMILY.name)
     crashed = {"layout": STATE_LAYOUT - 1, "savepoint": None, "restored_from": left.savepoint, "stopped": False}
+    client = FlinkRest(settings.flink_url)
+
+    def job_of(name: str) -> str:
+        job_id = load_state(settings, name).job_id
+        assert job_id is not None
+        return job_id
+
+    other = job_of(OTHER_FAMILY.name)
     try:
         save_state(settings, FAMILY.name, left.model_copy(update=crashed))
-        with pytest.raises(StateLayoutError, match="did not end with a savepoint"):
-            submit_missing(settings)
+        refused = submit_missing(settings, (FAMILY,))
+        assert "did not end with a savepoint" in str(refused[FAMILY.name])
+
+        client.cancel(other)
+        until(lambda: job_of(OTHER_FAMILY.name) != other, "the keeper has submitted the other family's job")
+        assert load_state(settings, FAMILY.name).job_id == left.job_id
     finally:
         save_state(settings, FAMILY.name, left)
-        start_jobs(settings, (FAMILY,))
-        job_id = load_state(settings, FAMILY.name).job_id
-        assert job_id is not None
-        client = FlinkRest(settings.flink_url)
-        # it runs before its tasks do, and can be stopped with a savepoint only then
-        until(lambda: client.completed_checkpoints(job_id) > 0, "the job has made a checkpoint")
+        start_jobs(settings, (FAMILY, OTHER_FAMILY))
+        # they run before their tasks do, and can be stopped with a savepoint only then
+        for family in (FAMILY, OTHER_FAMILY):
+            job_id = job_of(family.name)
+            until(lambda job_id=job_id: client.completed_checkpoints(job_id) > 0, "the job has made a checkpoint")
 
 
 def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: Simulation) -> None:
