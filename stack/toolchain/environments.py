@@ -6,6 +6,9 @@ from pathlib import Path
 
 from stack.errors import StackError
 
+INSTALL = ("pip", "install", "--compile-bytecode", "--require-hashes")
+"""Compiled once: where Python is told to write no bytecode, every process would compile all that it imports."""
+
 
 def uv_command(toolchain: Path) -> str:
     """Path of ``uv``: the one on PATH, else the one that the entry point installed."""
@@ -22,7 +25,7 @@ def install_into(folder: Path, lock: Path, toolchain: Path) -> None:
     Raises:
         StackError: a package cannot be installed.
     """
-    _run(["pip", "install", "--no-deps", "--require-hashes", "--target", folder, "-r", lock], toolchain, lock)
+    _run([*INSTALL, "--no-deps", "--target", folder, "-r", lock], toolchain, lock)
 
 
 def add_development_packages(lock: Path, toolchain: Path) -> None:
@@ -32,7 +35,7 @@ def add_development_packages(lock: Path, toolchain: Path) -> None:
         StackError: a package cannot be installed.
     """
     python = toolchain / "main" / "bin" / "python"
-    _run(["pip", "install", "--require-hashes", "--python", python, "-r", lock], toolchain, lock)
+    _run([*INSTALL, "--python", python, "-r", lock], toolchain, lock)
 
 
 def make_environment(folder: Path, lock: Path, toolchain: Path) -> None:
@@ -43,11 +46,7 @@ def make_environment(folder: Path, lock: Path, toolchain: Path) -> None:
     """
     _run(["venv", "--quiet", "--clear", folder], toolchain, lock)
     python = folder / "bin" / "python"
-    _run(
-        ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", python, "-r", lock],
-        toolchain,
-        lock,
-    )
+    _run([*INSTALL, "--quiet", "--no-deps", "--python", python, "-r", lock], toolchain, lock)
 
 
 def _run(arguments: list[str | Path], toolchain: Path, lock: Path) -> None:
