@@ -34,6 +34,7 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
+        self._series: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
         self.in_flight = Gauge(
             "lakehouse_api_requests_in_flight", "Requests that are being answered", registry=self.registry
         )
@@ -51,9 +52,17 @@ class Metrics:
 
     def answered(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count an answer of ``route``, the template of its path; ``None`` where no route matched."""
-        labels = (route or OTHER, method if method in METHODS else OTHER, f"{status // 100}xx")
-        self._requests.labels(*labels).inc()
-        self._seconds.labels(*labels).observe(seconds)
+        of = route, method, status // 100
+        series = self._series.get(of)
+        if series is None:
+            labels = (route or OTHER, method if method in METHODS else OTHER, f"{status // 100}xx")
+            series = self._requests.labels(*labels), self._seconds.labels(*labels)
+            # a client chooses the method, and must not be able to fill this
+            if method in METHODS:
+                self._series[of] = series
+        requests, taken = series
+        requests.inc()
+        taken.observe(seconds)
 
     @contextmanager
     def served(self, host: str, ports: Sequence[int]) -> Iterator[None]:

@@ -26,6 +26,11 @@ class Shared(Generic[T]):
         self._value: T
         self._refreshes = self._expires = float("-inf")
 
+    @property
+    def held(self) -> T | None:
+        """The value while none has to be loaded, for who must not wait."""
+        return self._value if time.monotonic() < self._refreshes else None
+
     async def get(self) -> T:
         """Return the value, loaded now unless it is fresh or on its way."""
         now = time.monotonic()

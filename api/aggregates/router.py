@@ -1,7 +1,6 @@
 """Routes for aggregates: one per table, as its columns are what there is to choose from."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,7 +10,7 @@ from api.aggregates.schemas import AggregatesAnswer
 from api.caching.page import Page
 from api.caching.source import Source
 from api.prepared import answer_prepared
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, answer
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, TableAnswer
 from api.rows.parameters import filter_documentation
 from api.security import RequiresKey, requires
 from api.tables.dependencies import ServedTable
@@ -37,7 +36,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         request: Request,
         query: Annotated[AggregateQuery, Depends(aggregate_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await answer_prepared(request, partial(answer, query=query, read=_read, kind="aggregate"))
+        return await answer_prepared(request, TableAnswer(query, read=_read, kind="aggregate"))
 
     router.add_api_route(
         f"/{table.identifier}/aggregate",

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.latest.age import age, age_headers
+from api.encoded import EncodedResponse
+from api.latest.age import age, age_fields
 from api.latest.dependencies import NoReadingError, UnknownFamilyError
 from api.latest.reader import HotViewReader, HotViewUnavailableError
 from api.latest.schemas import latest_model, latest_problems, sensor_model
@@ -108,7 +109,7 @@ async def _newest_reading(request: Request, *, family: Family, sensor_id: str) -
     if entry is None:
         raise NoReadingError(family, sensor_id)
     body = b'%b,"source":"live"}' % document(entry)[:-1]
-    return Response(body, headers=age_headers(age(event_time(entry)), "live"), media_type=JSON)
+    return EncodedResponse(body, age_fields(age(event_time(entry)), "live"), media_type=JSON)
 
 
 async def _newest_of_family(request: Request, *, family: Family, zone: str | None, limit: int) -> Response:
@@ -117,7 +118,7 @@ async def _newest_of_family(request: Request, *, family: Family, zone: str | Non
         body, newest = await view.read(partial(latest_of_family, family=family, zone=zone, limit=limit))
     except HotViewUnavailableError:
         return await _family_from_tables(request.app.state.table_values, family, zone, limit)
-    return Response(body, headers=age_headers(age(newest), "live"), media_type=JSON)
+    return EncodedResponse(body, age_fields(age(newest), "live"), media_type=JSON)
 
 
 async def _reading_from_table(tables: TableValues, family: Family, sensor_id: str) -> Response:
@@ -125,14 +126,14 @@ async def _reading_from_table(tables: TableValues, family: Family, sensor_id: st
     if found.row is None:
         raise NoReadingError(family, sensor_id)
     newest = found.row["event_time"].replace(tzinfo=UTC)
-    headers = age_headers(age(newest), "table", snapshot_id=found.snapshot_id, quality=found.quality)
-    return Response(json_bytes(found.row | {"source": "table"}), headers=headers, media_type=JSON)
+    fields = age_fields(age(newest), "table", snapshot_id=found.snapshot_id, quality=found.quality)
+    return EncodedResponse(json_bytes(found.row | {"source": "table"}), fields, media_type=JSON)
 
 
 async def _family_from_tables(tables: TableValues, family: Family, zone: str | None, limit: int) -> Response:
     envelope = await tables.latest_of_family(family, zone=zone, limit=limit)
-    headers = age_headers(envelope, "table", snapshot_id=envelope["snapshot_id"], quality=envelope["quality"])
-    return Response(json_bytes(envelope), headers=headers, media_type=JSON)
+    fields = age_fields(envelope, "table", snapshot_id=envelope["snapshot_id"], quality=envelope["quality"])
+    return EncodedResponse(json_bytes(envelope), fields, media_type=JSON)
 
 
 def _shows_events(family: Family) -> Any:  # noqa: ANN401  what Depends returns

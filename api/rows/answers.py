@@ -1,8 +1,9 @@
 """Answers read from one snapshot: headers that say which, and 304 where the client has the answer already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastapi import Request, Response
 from pyiceberg.table import Table as IcebergTable
@@ -12,21 +13,23 @@ from api.caching.caches import Caches
 from api.caching.page import Page
 from api.caching.source import Source
 from api.catalog import CatalogReader
+from api.encoded import EncodedResponse, encode
+from api.headers import Fields
 from api.problems import problem_responses
 from api.rows.filters import parse_instant
 from api.rows.formats import MEDIA_TYPES, Format, json_bytes
 from api.rows.pins import AsOf, snapshot_of
 from api.rows.streaming import StreamedAnswer
-from api.tables.states import TableState, TableStates, utc_now
+from api.tables.states import NONE, TableStates, utc_now
 from contracts import Table
 from resources.snapshots import committed_at
 
-REVALIDATE = "private, no-cache"
+REVALIDATE = b"private, no-cache"
 """Of what the next commit may change."""
-CLOSED = "private, max-age=300"
+CLOSED = b"private, max-age=300"
 """Of days that are over, which late events and backfills reach still: so long do late events of a closed day wait
 until it is computed again (``lakehouse_assets.gold.debounce``)."""
-FOR_EVER = "private, max-age=86400, immutable"
+FOR_EVER = b"private, max-age=86400, immutable"
 """Of a snapshot that is named, and so never another; a day, as maintenance may expire it."""
 
 PROBLEMS = problem_responses(
@@ -78,104 +81,143 @@ Q = TypeVar("Q", bound=Query)
 Read = Callable[[Source, Q], Page]
 
 
-async def answer(request: Request, *, query: Q, read: Read[Q], kind: str) -> Response:
-    """Answer ``query``: 304 where the client has the answer already, else what ``read`` makes of the snapshot.
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What the metadata of a table, which is never another in the same place, says for all answers to a query."""
 
-    What was read before comes from the caches: the key that was sent may read the table.
+    location: str
+    snapshot: Snapshot | None
+    name: str
+    """Stands for all that the rows of an answer depend on."""
+    tag: str
+    fields: Fields
+    """Headers, the ``ETag`` among them."""
+    passed: bool
+    """Whether the snapshot is one that no commit can take the place of."""
+    envelope: Mapping[str, object]
+    """What an answer in JSON says of the snapshot."""
 
-    Args:
-        request: has asked for it; its ``If-None-Match`` says what the client has.
-        query: what is asked for.
-        read: reads the snapshot that is asked for; blocks.
-        kind: tells answers of equal queries apart.
 
-    Raises:
-        ProblemError: the table or the snapshot is not there, or the catalog or the object store does not answer.
+class TableAnswer(Generic[Q]):
+    """Answers requests with one query; most of that is made once for each version of the table's metadata.
+
+    What was read before comes from the caches: that the sender may read the table was asked before.
     """
-    reader: CatalogReader = request.app.state.reader
-    caches: Caches = request.app.state.caches
-    states: TableStates = request.app.state.states
-    table = await reader.table(query.table.identifier)
+
+    def __init__(self, query: Q, *, read: Read[Q], kind: str) -> None:
+        """Prepare answers to ``query``.
+
+        Args:
+            query: what is asked for.
+            read: reads the snapshot that is asked for; blocks.
+            kind: tells answers of equal queries apart.
+        """
+        self._query = query
+        self._read = read
+        self._kind = kind
+        until = dict(query.sent).get("to")
+        self._until = None if until is None else parse_instant(until)
+        self._last: _Version | None = None
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer ``request``: 304 where its ``If-None-Match`` says that the client has the answer already.
+
+        Raises:
+            ProblemError: the table or the snapshot is not there, or the catalog or the object store does not
+                answer.
+        """
+        query, app = self._query, request.app.state
+        reader: CatalogReader = app.reader
+        caches: Caches = app.caches
+        states: TableStates = app.states
+        table = await reader.table(query.table.identifier)
+        version = self._version(caches, table)
+        state = await states.state(table, query.table, version.snapshot)
+        fields = [*version.fields, *encode(state.headers), (b"cache-control", self._cache_control(version))]
+        if _is_known(version.tag, request.headers.get("If-None-Match")):
+            return EncodedResponse(b"", fields, status=HTTPStatus.NOT_MODIFIED)
+
+        async def make() -> Page:
+            return await reader.read(lambda: self._read(caches.source(table, version.snapshot), query))
+
+        page = await make() if query.everything else await caches.answers.get(version.name, make)
+        fields.append((b"lakehouse-has-more", b"true" if page.has_more else b"false"))
+        if page.next_cursor is not None:
+            fields.append((b"lakehouse-next-cursor", page.next_cursor.encode("latin-1")))
+        media_type = MEDIA_TYPES[query.format]
+        if not isinstance(page.body, bytes):
+            return StreamedAnswer(reader, page.body, media_type=media_type, fields=fields)
+        body = page.body
+        if query.format is Format.JSON:
+            body = json_bytes({**version.envelope, **state.fields})[:-1] + b"," + body[1:]
+        return EncodedResponse(body, fields, media_type=media_type)
+
+    def _version(self, caches: Caches, table: IcebergTable) -> _Version:
+        """What is known of the metadata that ``table`` was loaded from."""
+        # not the table: it holds on to all of its metadata, and there is one of these for each query
+        if self._last is None or self._last.location != table.metadata_location:
+            self._last = _version(caches, table, self._query, self._kind)
+        return self._last
+
+    def _cache_control(self, version: _Version) -> bytes:
+        """How long an answer stays right."""
+        if version.passed:
+            return FOR_EVER
+        return CLOSED if self._query.as_of is None and self._is_over() else REVALIDATE
+
+    def _is_over(self) -> bool:
+        """Whether all days that the query is about are closed, as the table's maintenance has it."""
+        if self._until is None:
+            return False
+        closed = utc_now() - self._query.table.maintenance.closes_after
+        return self._until <= closed.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _version(caches: Caches, table: IcebergTable, query: Query, kind: str) -> _Version:
     snapshot = snapshot_of(table, query.as_of, query.pinned_to)
-    state = await states.state(table, query.table, snapshot)
-    name = _name(caches, table, snapshot, query, kind)
-    headers = _headers_of(snapshot, query, name) | state.headers
-    headers["Cache-Control"] = _cache_control(table, snapshot, query)
-    if _is_known(headers["ETag"], request.headers.get("If-None-Match")):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-
-    async def make() -> Page:
-        return await reader.read(lambda: read(caches.source(table, snapshot), query))
-
-    page = await make() if query.everything else await caches.answers.get(name, make)
-    headers["Lakehouse-Has-More"] = str(page.has_more).lower()
-    if page.next_cursor is not None:
-        headers["Lakehouse-Next-Cursor"] = page.next_cursor
-    if not isinstance(page.body, bytes):
-        return StreamedAnswer(reader, page.body, media_type=MEDIA_TYPES[query.format], headers=headers)
-    body = page.body
-    if query.format is Format.JSON:
-        body = _envelope(query.table, snapshot, state)[:-1] + b"," + body[1:]
-    return Response(body, media_type=MEDIA_TYPES[query.format], headers=headers)
-
-
-def _envelope(declared: Table, snapshot: Snapshot | None, state: TableState) -> bytes:
-    """What an answer in JSON says of its snapshot, at this moment."""
-    return json_bytes(
-        {
-            "table": declared.identifier,
-            "snapshot_id": None if snapshot is None else str(snapshot.snapshot_id),
-            "committed_at": None if snapshot is None else committed_at(snapshot),
-            **state.fields,
-        }
-    )
-
-
-def _name(caches: Caches, table: IcebergTable, snapshot: Snapshot | None, query: Query, kind: str) -> str:
-    """Stands for all that the rows of an answer of some ``kind`` depend on."""
+    snapshot_id = None if snapshot is None else str(snapshot.snapshot_id)
     columns = ",".join(column.name for column in query.table.columns)
     sent = [part for pair in query.sent for part in pair]
-    return caches.name(
+    name = caches.name(
         table, snapshot, kind, query.table.identifier, columns, query.format, str(query.limit), *sent
+    )
+    # an envelope says how old the data is: equal rows are equal, but not byte by byte
+    weak = "W/" if query.format is Format.JSON else ""
+    headers = {
+        "ETag": f'{weak}"{name[:32]}"',
+        "Vary": "Accept, X-API-Key, Authorization",
+        "Lakehouse-Snapshot-Id": snapshot_id or NONE,
+    }
+    return _Version(
+        location=table.metadata_location,
+        snapshot=snapshot,
+        name=name,
+        tag=f'"{name[:32]}"',
+        fields=encode(headers),
+        passed=_is_passed(table, snapshot, query),
+        envelope={
+            "table": query.table.identifier,
+            "snapshot_id": snapshot_id,
+            "committed_at": None if snapshot is None else committed_at(snapshot),
+        },
     )
 
 
-def _headers_of(snapshot: Snapshot | None, query: Query, name: str) -> dict[str, str]:
-    """What is known of the answer ``name`` before anything is read, its ``ETag`` above all."""
-    snapshot_id = "none" if snapshot is None else str(snapshot.snapshot_id)
-    tag = name[:32]
-    # an envelope says how old the data is: equal rows are equal, but not byte by byte
-    weak = "W/" if query.format is Format.JSON else ""
-    return {
-        "ETag": f'{weak}"{tag}"',
-        "Vary": "Accept, X-API-Key, Authorization",
-        "Lakehouse-Snapshot-Id": snapshot_id,
-    }
-
-
-def _cache_control(table: IcebergTable, snapshot: Snapshot | None, query: Query) -> str:
-    """How long the answer from ``snapshot`` stays right."""
+def _is_passed(table: IcebergTable, snapshot: Snapshot | None, query: Query) -> bool:
+    """Whether the answer from ``snapshot`` is the same after all commits to come."""
     if query.pinned_to is not None:
-        return FOR_EVER
+        return True
     if query.as_of is None:
-        return CLOSED if _is_over(query) else REVALIDATE
-    if query.as_of.snapshot_id is not None:
-        return FOR_EVER
-    # the next commit may be older than the instant, but not than a snapshot that came before the current one
-    passed = query.as_of.instant is not None and snapshot is not None and snapshot != table.current_snapshot()
-    return FOR_EVER if passed else REVALIDATE
-
-
-def _is_over(query: Query) -> bool:
-    """Whether all days that the query is about are closed, as the table's maintenance has it."""
-    until = dict(query.sent).get("to")
-    if until is None:
         return False
-    closed = utc_now() - query.table.maintenance.closes_after
-    return parse_instant(until) <= closed.replace(hour=0, minute=0, second=0, microsecond=0)
+    if query.as_of.snapshot_id is not None:
+        return True
+    # the next commit may be older than the instant, but not than a snapshot that came before the current one
+    return query.as_of.instant is not None and snapshot is not None and snapshot != table.current_snapshot()
 
 
 def _is_known(tag: str, if_none_match: str | None) -> bool:
     """Whether the client has the answer (RFC 9110, section 13.1.2: the comparison is weak)."""
-    known = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
-    return tag.removeprefix("W/") in known or "*" in known
+    if if_none_match is None:
+        return False
+    known = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return tag in known or "*" in known

@@ -1,7 +1,6 @@
 """Routes for rows: one per table, so that each has its own parameters and model."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from api.caching.page import Page
 from api.caching.source import Source
 from api.prepared import answer_prepared
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, answer
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, TableAnswer
 from api.rows.dependencies import RowQuery, row_query
 from api.rows.parameters import filter_documentation
 from api.rows.schemas import rows_model
@@ -37,7 +36,7 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         request: Request,
         query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await answer_prepared(request, partial(answer, query=query, read=_read, kind="rows"))
+        return await answer_prepared(request, TableAnswer(query, read=_read, kind="rows"))
 
     router.add_api_route(
         f"/{table.identifier}/rows",

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from api.catalog import CatalogReader
+from api.headers import Fields
 
 STALLED_S = 60.0
 """How long a client may take none of an answer: it holds memory and a place that others wait for."""
@@ -31,9 +32,10 @@ class StreamedAnswer(StreamingResponse):
         pieces: Generator[bytes, None, None],
         *,
         media_type: str,
-        headers: Mapping[str, str],
+        fields: Fields,
     ) -> None:
-        super().__init__(self._parts(), media_type=media_type, headers={**headers, "X-Accel-Buffering": "no"})
+        super().__init__(self._parts(), media_type=media_type, headers={"X-Accel-Buffering": "no"})
+        self.raw_headers += fields
         self._reader = reader
         self._pieces = pieces
         self._piece: bytes | None = None

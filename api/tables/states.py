@@ -138,6 +138,8 @@ class TableStates:
 
     async def verdict(self, identifier: str) -> Verdict | None:
         """The worst of what the table's checks said last; ``None`` if there were none, or it is not known."""
+        if (verdicts := self._verdicts.held) is not None:
+            return verdicts.get(identifier)
         try:
             async with asyncio.timeout(self._patience_s):
                 return (await self._verdicts.get()).get(identifier)

@@ -93,7 +93,7 @@ async def find_windows(
     }
     headers = {
         "Lakehouse-Snapshot-Id": snapshot_id or NONE,
-        "Cache-Control": REVALIDATE,
+        "Cache-Control": REVALIDATE.decode(),
         SOURCE: "table, live" if live else "table",
         **state.headers,
     }

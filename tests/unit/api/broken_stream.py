@@ -34,6 +34,6 @@ def application() -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             pieces = _pieces(broken=scope["path"] == "/broken")
-            await StreamedAnswer(reader, pieces, media_type="text/plain", headers={})(scope, receive, send)
+            await StreamedAnswer(reader, pieces, media_type="text/plain", fields=[])(scope, receive, send)
 
     return app

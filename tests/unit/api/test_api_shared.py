@@ -95,6 +95,21 @@ def test_the_next_value_is_loaded_before_the_time_of_one_is_over(clock: Clock) -
     asyncio.run(scenario())
 
 
+def test_what_is_held_needs_no_wait_and_no_load(clock: Clock) -> None:
+    async def scenario() -> None:
+        source, shared = kept_for_a_second()
+        assert shared.held is None
+        await shared.get()
+        assert shared.held == 1
+        # who does not wait leaves it to others to load the next in time
+        clock.now = 0.8
+        assert shared.held is None
+        await asyncio.sleep(0)
+        assert source.loads == 1
+
+    asyncio.run(scenario())
+
+
 def test_a_failure_before_the_time_is_over_is_tried_again(clock: Clock) -> None:
     async def scenario() -> None:
         complaints: list[dict[str, object]] = []

@@ -80,7 +80,8 @@ def reader(settings: Settings, catalog: SqlCatalog) -> CatalogReader:
 def send(reader: CatalogReader, pieces: Pieces, **client: Any) -> tuple[Client, ProblemError | None]:
     async def run() -> tuple[Client, ProblemError | None]:
         receiving = Client(**client)
-        answer = StreamedAnswer(reader, pieces(), media_type="text/plain", headers={"Lakehouse-Snapshot-Id": "1"})
+        fields = [(b"lakehouse-snapshot-id", b"1")]
+        answer = StreamedAnswer(reader, pieces(), media_type="text/plain", fields=fields)
         try:
             async with asyncio.timeout(20):
                 await answer(SCOPE, receiving.receive, receiving.send)
