@@ -217,9 +217,8 @@ def _report(ledgers: list[Ledger], as_json: bool) -> None:
 def _conclude(ledgers: list[Ledger], *, interrupted: bool) -> None:
     failed = sum(ledger.failed for ledger in ledgers)
     unknown = sum(ledger.unknown for ledger in ledgers)
-    if failed or unknown:
-        raise DeliveryError(
-            f"Kafka did not take {failed:,} records and did not answer for {unknown:,}: see the ledger"
-        )
+    said = {"did not take": failed, "did not answer for": unknown}
+    if found := [f"{what} {count:,} records" for what, count in said.items() if count]:
+        raise DeliveryError(f"Kafka {' and '.join(found)}: see the ledger")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
