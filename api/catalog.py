@@ -18,6 +18,7 @@ from api.problems import RETRY_AFTER_S, UnavailableError
 from api.shared import Shared
 from api.tracing import span
 from contracts import Table
+from resources.table_loader import TableLoader
 from settings import Settings
 
 METADATA_KEEP_S = 1.0
@@ -79,7 +80,9 @@ class CatalogReader:
         # apart, so that a health check does not queue behind long reads
         self._loads = CapacityLimiter(settings.api_read_threads)
         self._streams = Semaphore(settings.api_max_streams)
-        self._catalog = Shared(lambda: self._ask(open_catalog, settings), keep_s=math.inf)
+        self._loader = Shared(
+            lambda: self._ask(lambda settings: TableLoader(open_catalog(settings)), settings), keep_s=math.inf
+        )
         self._tables = {table.identifier: self._shared_table(table.identifier) for table in tables}
 
     async def table(self, identifier: str) -> IcebergTable:
@@ -121,9 +124,9 @@ class CatalogReader:
 
     def _shared_table(self, identifier: str) -> Shared[IcebergTable]:
         async def load() -> IcebergTable:
-            catalog = await self._catalog.get()
+            loader = await self._loader.get()
             try:
-                return await self._ask(catalog.load_table, identifier)
+                return await self._ask(loader.load, identifier)
             except NoSuchTableError as error:
                 raise TableNotCreatedError(identifier) from error
 
