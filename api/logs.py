@@ -53,6 +53,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
     def __init__(self) -> None:
         super().__init__(sys.stderr)
         self._lines: list[str] = []
+        self._flushes_in: asyncio.AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the line of ``record``."""
@@ -61,7 +62,8 @@ class GatheredLines(logging.StreamHandler[TextIO]):
             loop = _running_loop()
             if loop is None:
                 self.flush()
-            elif len(self._lines) == 1:
+            elif loop is not self._flushes_in:
+                self._flushes_in = loop
                 loop.call_soon(self.flush)
         except Exception:  # noqa: BLE001  a request does not fail because of its line
             self.handleError(record)
@@ -70,7 +72,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
         """Write the lines that were taken."""
         self.acquire()
         try:
-            lines, self._lines = self._lines, []
+            lines, self._lines, self._flushes_in = self._lines, [], None
             if lines:
                 self.stream.write("\n".join([*lines, ""]))
                 self.stream.flush()

@@ -71,6 +71,21 @@ def test_what_is_logged_last_is_written(logger: logging.Logger, stream: Stream) 
     assert stream.writes == [["last"]]
 
 
+def test_what_a_loop_left_is_written_with_what_the_next_one_logs(logger: logging.Logger, stream: Stream) -> None:
+    stopped = asyncio.new_event_loop()
+    stopped.call_soon(logger.info, "left")
+    stopped.call_soon(stopped.stop)
+    stopped.run_forever()
+    stopped.close()
+    assert stream.writes == []
+
+    async def scenario() -> None:
+        logger.info("next")
+
+    asyncio.run(scenario())
+    assert stream.writes == [["left", "next"]]
+
+
 def test_a_line_that_cannot_be_written_fails_nobody(
     logger: logging.Logger, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
