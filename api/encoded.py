@@ -23,7 +23,9 @@ class EncodedResponse(Response):
         self.status_code = status
         self.background = None
         self.body = body
-        self.raw_headers = [*fields, (b"content-length", b"%d" % len(body))] if status != 304 else fields
+        self.raw_headers = list(fields)
+        if status != HTTPStatus.NOT_MODIFIED:
+            self.raw_headers.append((b"content-length", b"%d" % len(body)))
         if media_type is not None:
             self.raw_headers.append((b"content-type", _content_type(media_type)))
 

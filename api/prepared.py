@@ -15,7 +15,7 @@ from starlette.types import Scope
 from resources.api_keys import Action
 
 MOST_BYTES = 16 << 20
-"""Of memory, about: some 30,000 sensors, or 1,200 queries with three filters."""
+"""Of memory, about: some 30,000 sensors, or 1,000 queries with three filters."""
 MOST_TARGET_BYTES = 1_024
 """A request with a longer address is not kept."""
 REQUEST_BYTES = 500
@@ -49,12 +49,18 @@ class PreparedRequests:
         """What was prepared for a request like this one, if anything was."""
         return self._kept.get(_target(scope)) if scope["method"] == "GET" else None
 
-    async def answer(self, request: Request, answer: Answer) -> Response:
-        """Answer a request that was validated and permitted, and keep how for those like it."""
+    async def answer(self, request: Request, answer: Answer, remembers_bytes: int) -> Response:
+        """Answer a request that was validated and permitted, and keep how for those like it.
+
+        Args:
+            request: the first of them.
+            answer: answers each.
+            remembers_bytes: memory that ``answer`` takes from the first on, about.
+        """
         target = _target(request.scope)
         if sum(map(len, target)) <= MOST_TARGET_BYTES:
             action, table = request.state.access
-            size = REQUEST_BYTES + QUERY_BYTES * len(target[1])
+            size = REQUEST_BYTES + QUERY_BYTES * len(target[1]) + remembers_bytes
             self._kept[target] = Prepared(request.scope["route"], action, table, answer, size)
         return await answer(request)
 
@@ -64,7 +70,7 @@ def _target(scope: Scope) -> Target:
     return scope["path"], scope["query_string"], accept
 
 
-async def answer_prepared(request: Request, answer: Answer) -> Response:
+async def answer_prepared(request: Request, answer: Answer, *, remembers_bytes: int = 0) -> Response:
     """As :meth:`PreparedRequests.answer`, with those of the application."""
     prepared: PreparedRequests = request.app.state.prepared
-    return await prepared.answer(request, answer)
+    return await prepared.answer(request, answer, remembers_bytes)

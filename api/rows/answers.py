@@ -77,6 +77,9 @@ class Query(Protocol):
         """The query string, sorted."""
 
 
+VERSION_BYTES = 4_000
+"""Memory that an answer takes for what it knows of a version, most of it for the summary of the snapshot."""
+
 Q = TypeVar("Q", bound=Query)
 Read = Callable[[Source, Q], Page]
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from api.caching.page import Page
 from api.caching.source import Source
 from api.prepared import answer_prepared
-from api.rows.answers import OTHER_FORMATS, PROBLEMS, TableAnswer
+from api.rows.answers import OTHER_FORMATS, PROBLEMS, VERSION_BYTES, TableAnswer
 from api.rows.dependencies import RowQuery, row_query
 from api.rows.parameters import filter_documentation
 from api.rows.schemas import rows_model
@@ -36,7 +36,8 @@ def _add_route(router: APIRouter, table: Table, max_rows: int) -> None:
         request: Request,
         query: Annotated[RowQuery, Depends(row_query(table, max_rows=max_rows))],
     ) -> Response:
-        return await answer_prepared(request, TableAnswer(query, read=_read, kind="rows"))
+        answer = TableAnswer(query, read=_read, kind="rows")
+        return await answer_prepared(request, answer, remembers_bytes=VERSION_BYTES)
 
     router.add_api_route(
         f"/{table.identifier}/rows",
