@@ -1,6 +1,5 @@
 """Tables that are loaded again and again, in full only when they have changed."""
 
-import threading
 import time
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ class TableLoader:
         self._catalog = catalog
         self._loaded: dict[str, _Loaded] = {}
         self._glances: Catalog | None = None
-        self._lock = threading.Lock()
 
     def load(self, identifier: str) -> Table:
         """The table as it is now. Blocks.
@@ -49,10 +47,11 @@ class TableLoader:
     def _is_as_it_was(self, identifier: str, table: Table) -> bool:
         if not isinstance(self._catalog, RestCatalog):
             return False
-        with self._lock:
-            if self._glances is None:
-                self._glances = _without_history(self._catalog)
-        return self._glances.load_table(identifier).metadata_location == table.metadata_location
+        glances = self._glances
+        if glances is None:
+            # no lock: the catalog may hang, and whoever comes after it does not would wait for ever
+            glances = self._glances = _without_history(self._catalog)
+        return glances.load_table(identifier).metadata_location == table.metadata_location
 
 
 def _without_history(catalog: RestCatalog) -> RestCatalog:

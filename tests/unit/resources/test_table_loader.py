@@ -1,5 +1,6 @@
 """A table is loaded in full when it has changed, and only then; each load is of the table as it is."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,34 @@ def test_what_comes_with_a_table_is_renewed(rest: Rest, monkeypatch: pytest.Monk
     monkeypatch.setattr(table_loader, "FULL_AFTER_S", 0.0)
     assert loader.load(NAME) is not loader.load(NAME)
     assert rest.loads == ["all", "all"]
+
+
+def test_a_catalog_that_hangs_once_does_not_hang_who_comes_later(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, let_go = threading.Event(), threading.Event()
+    opened = table_loader._without_history
+
+    def hanging(catalog: RestCatalog) -> RestCatalog:
+        hangs.set()
+        let_go.wait()
+        return opened(catalog)
+
+    loader = TableLoader(rest)
+    first = loader.load(NAME)
+    monkeypatch.setattr(table_loader, "_without_history", hanging)
+    waiting = threading.Thread(target=loader.load, args=(NAME,), daemon=True)
+    waiting.start()
+    hangs.wait()
+    monkeypatch.setattr(table_loader, "_without_history", opened)
+    later: list[Table] = []
+    another = threading.Thread(target=lambda: later.append(loader.load(NAME)), daemon=True)
+    another.start()
+    another.join(timeout=20)
+    answered = list(later)
+    let_go.set()
+    waiting.join()
+    assert answered == [first]
 
 
 def test_other_catalogs_are_asked_each_time(catalog: SqlCatalog) -> None:
