@@ -9,13 +9,17 @@ from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 from pyflink.util.java_utils import to_jarray
 
-from contracts import Family
+from contracts import Family, LakehouseError
 from settings import Settings
 from streaming import hot_sql, sql
 from streaming.resume import Resume
 
 IDLE_TIMEOUT_S = 30
 """A partition without events for this long no longer holds back the watermark."""
+
+
+class SubmissionError(LakehouseError):
+    """Flink did not say which job it has accepted."""
 
 
 def catalog_options(settings: Settings) -> Mapping[str, str]:
@@ -76,6 +80,9 @@ def submit(
             or where ``resume`` says.
         resume: where the last job with other state ended; what it has written is left out.
         sinks: names of :func:`inserts`; all of them where it is ``None``.
+
+    Raises:
+        SubmissionError: Flink accepted the job without naming its id.
     """
     configuration = Configuration()
     for name, value in job_options(family, settings).items():
@@ -97,7 +104,7 @@ def submit(
             statements.add_insert_sql(insert)
     client = statements.execute().get_job_client()
     if client is None:
-        raise RuntimeError(f"Flink accepted the job of {family.name} without naming its id")
+        raise SubmissionError(f"Flink accepted the job of {family.name} without naming its id")
     return str(client.get_job_id())
 
 

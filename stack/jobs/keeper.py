@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from contracts import Family, LakehouseError, families
@@ -27,13 +28,14 @@ from stack.local.supervisor import Supervisor
 
 POLL_S = 3.0
 MAX_BACKOFF_S = 60.0
-REFUSED_S = 15.0
+REFUSED_S = 6.0
+"""Before the next look at a family whose job was refused; twice as long after each refusal in a row."""
 
 logger = logging.getLogger("job-keeper")
 
 
 class SubmissionError(LakehouseError):
-    """The client that submits jobs failed."""
+    """Flink, or the client that submits jobs, did not take a job."""
 
 
 class StateLayoutError(LakehouseError):
@@ -51,17 +53,18 @@ def keep(settings: Settings, stopping: threading.Event) -> None:
     A family whose job is refused waits by itself: the others go on.
     """
     pause = POLL_S
-    refused_until: dict[str, float] = {}
+    refusals = Refusals()
     supervisor = Supervisor(settings)
     while not stopping.is_set():
-        now = time.monotonic()
         try:
             if (pid := supervisor.pid(TASK_MANAGER)) is not None:
                 lower_table_threads(pid)
-            wanted = [family for family in families() if refused_until.get(family.name, now) <= now]
-            for name, error in submit_missing(settings, wanted).items():
-                refused_until[name] = now + REFUSED_S
-                logger.error("%s; next look at %s in %.0f s", error, name, REFUSED_S)
+            wanted = [family for family in families() if refusals.is_due(family.name, time.monotonic())]
+            refused = submit_missing(settings, wanted)
+            for family in wanted:
+                wait = refusals.count(family.name, time.monotonic(), refused=family.name in refused)
+                if wait is not None:
+                    logger.error("%s; next look at %s in %.0f s", refused[family.name], family.name, wait)
             pause = POLL_S
         except FlinkUnavailableError as error:
             logger.warning("%s", error)
@@ -71,17 +74,41 @@ def keep(settings: Settings, stopping: threading.Event) -> None:
         stopping.wait(pause)
 
 
+@dataclass(slots=True)
+class Refusals:
+    """When to look again at families whose jobs were refused: later after each refusal in a row.
+
+    Times are those of a monotonic clock, in seconds.
+    """
+
+    waits: dict[str, float] = field(default_factory=dict)
+    until: dict[str, float] = field(default_factory=dict)
+
+    def is_due(self, name: str, now: float) -> bool:
+        """Whether the family's wait is over."""
+        return self.until.get(name, now) <= now
+
+    def count(self, name: str, now: float, *, refused: bool) -> float | None:
+        """Note what a look at the family has come to; returns how long to wait where it was a refusal."""
+        if not refused:
+            self.waits.pop(name, None)
+            return None
+        self.waits[name] = min(2 * self.waits[name], MAX_BACKOFF_S) if name in self.waits else REFUSED_S
+        self.until[name] = now + self.waits[name]
+        return self.waits[name]
+
+
 def submit_missing(settings: Settings, wanted: Sequence[Family]) -> dict[str, LakehouseError]:
     """Submit the job of every family of ``wanted`` whose newest job is not alive.
 
     Returns:
         Why a family's job was not submitted, by the name of the family: it would start behind its tables
-        (:class:`RewindError`), what it would go on from is missing (:class:`RestorePointError`), or cannot be read
-        by this version of the platform (:class:`StateLayoutError`).
+        (:class:`RewindError`), what it would go on from is missing (:class:`RestorePointError`) or cannot be read
+        by this version of the platform (:class:`StateLayoutError`), or it was not accepted
+        (:class:`SubmissionError`).
 
     Raises:
         FlinkUnavailableError: the JobManager does not answer.
-        SubmissionError: a job was not accepted.
     """
     alive = {job.job_id: job.name for job in FlinkRest(settings.flink_url).jobs() if job.state in ALIVE}
     missing: dict[str, JobState] = {}
@@ -99,9 +126,7 @@ def submit_missing(settings: Settings, wanted: Sequence[Family]) -> dict[str, La
             missing[family.name] = _to_submit(settings, family, state)
         except (RewindError, RestorePointError, StateLayoutError) as error:
             refused[family.name] = error
-    if missing:
-        _submit(settings, missing)
-    return refused
+    return {**refused, **_submit(settings, missing)} if missing else refused
 
 
 def _to_submit(settings: Settings, family: Family, state: JobState) -> JobState:
@@ -128,8 +153,11 @@ def _without_its_state(settings: Settings, family: Family, state: JobState) -> J
     return JobState(resume=resume_point(settings, open_catalog(settings), family))
 
 
-def _submit(settings: Settings, missing: dict[str, JobState]) -> None:
-    """Submit the jobs of ``missing``, each from its ``restored_from``, and remember them as they are accepted."""
+def _submit(settings: Settings, missing: dict[str, JobState]) -> dict[str, LakehouseError]:
+    """Submit the jobs of ``missing``, each from its ``restored_from``, and remember them as they are accepted.
+
+    Returns the errors of those that were not, by the names of their families.
+    """
     for name, state in missing.items():
         origin = "the positions of the job before it" if state.resume else "the earliest offsets"
         logger.info("submitting %s from %s", name, state.restored_from or origin)
@@ -149,17 +177,26 @@ def _submit(settings: Settings, missing: dict[str, JobState]) -> None:
         "streaming.submit",
         *arguments,
     ]
+    unheard = dict.fromkeys(missing, "the client that submits jobs has ended without it")
+    failed: dict[str, LakehouseError] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         for line in client.stdout or ():
             if not line.startswith("{"):
                 logger.info("%s", line.rstrip())
                 continue
-            submitted = json.loads(line)
-            name = submitted["family"]
-            save_state(settings, name, _started(missing[name], submitted["job_id"], _continued(missing[name])))
-            logger.info("submitted %s as %s", name, submitted["job_id"])
-    if client.returncode:
-        raise SubmissionError(f"submitting {', '.join(missing)} failed: its output stands above")
+            outcome = json.loads(line)
+            name = outcome["family"]
+            del unheard[name]
+            if "error" in outcome:
+                failed[name] = _not_accepted(name, outcome["error"])
+                continue
+            save_state(settings, name, _started(missing[name], outcome["job_id"], _continued(missing[name])))
+            logger.info("submitted %s as %s", name, outcome["job_id"])
+    return failed | {name: _not_accepted(name, reason) for name, reason in unheard.items()}
+
+
+def _not_accepted(name: str, reason: str) -> SubmissionError:
+    return SubmissionError(f"the job of {name} was not submitted: {reason} (its trace stands above)")
 
 
 def _continued(state: JobState) -> list[str]:

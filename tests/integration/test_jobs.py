@@ -1,12 +1,17 @@
 """Stopping, starting and upgrading jobs while events come; DuckDB holds the tables against each other."""
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
 import httpx
 import pytest
 from pyiceberg.types import DoubleType
+from rich.console import Console
 from simulation import Simulation
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 from waiting import until
@@ -16,6 +21,7 @@ from contracts import all_tables
 from resources.catalog import open_catalog
 from resources.kafka import end_offsets
 from settings import Settings
+from settings.model import ROOT
 from sources.ledger import Ledger
 from sources.simulate import SimulationOptions, run_simulation
 from stack.jobs.flink_rest import FlinkRest
@@ -24,7 +30,9 @@ from stack.jobs.operations import start_jobs, stop_jobs
 from stack.jobs.rewind import RewindError
 from stack.jobs.state import STATE_LAYOUT, load_state, save_state
 from stack.jobs.upgrade import upgrade_jobs
+from stack.local.services.flink import flink_environment
 from stack.local.status import status
+from stack.toolchain.java import find_java
 
 FAMILY = contracts.family("energy")
 OTHER_FAMILY = contracts.family("weather")
@@ -205,6 +213,39 @@ def test_a_job_of_another_version_that_did_not_end_cleanly_is_refused_and_holds_
         for family in (FAMILY, OTHER_FAMILY):
             job_id = job_of(family.name)
             until(lambda job_id=job_id: client.completed_checkpoints(job_id) > 0, "the job has made a checkpoint")
+
+
+def test_the_client_goes_on_after_a_job_that_flink_does_not_take(settings: Settings) -> None:
+    """With jobs that read topics of their own, which the keeper knows nothing of, and write no table."""
+    nowhere = f"{settings.checkpoint_location}/savepoints/nowhere"
+    jobs = [
+        {
+            "family": FAMILY.name,
+            "called": "refused",
+            "restore_from": nowhere,
+            "resume": None,
+            "sinks": ["readings"],
+        },
+        {"family": FAMILY.name, "called": "taken", "restore_from": None, "resume": None, "sinks": ["readings"]},
+    ]
+    java = find_java(settings.toolchain, settings.java_home, Console(stderr=True))
+    client = subprocess.run(
+        [settings.toolchain / "streaming" / "bin" / "python", "-m", "streaming.submit", *map(json.dumps, jobs)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **flink_environment(settings, java)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    flink = FlinkRest(settings.flink_url)
+    taken = [job for job in flink.jobs() if job.name == replace(FAMILY, name="taken").job_name]
+    for job in taken:
+        flink.cancel(job.job_id)
+    outcomes = [json.loads(line) for line in client.stdout.splitlines() if line.startswith("{")]
+    assert client.returncode == 1, client.stderr
+    assert [sorted(outcome) for outcome in outcomes] == [["error", "family"], ["family", "job_id"]]
+    assert nowhere in outcomes[0]["error"]
+    assert [job.job_id for job in taken] == [outcomes[1]["job_id"]]
 
 
 def test_a_job_does_not_start_behind_its_tables(settings: Settings, simulation: Simulation) -> None:
