@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +18,9 @@ STATIC_CHECKS = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
 )
+
+NONE_SELECTED = 5
+"""Exit code of pytest where its arguments select no test (``ExitCode.NO_TESTS_COLLECTED``)."""
 
 
 class Suite(StrEnum):
@@ -54,20 +58,27 @@ def run_tests(
     if suite in {None, Suite.E2E}:
         environment["LAKEHOUSE_TEST_DATA"] = str(_ensure_test_data(toolchain))
     environment["LAKEHOUSE_TEST_FULL"] = "1" if full else ""
-    # the quick ones first: what they find needs no wait for the stack
-    folders = [ROOT / "tests" / each for each in ([suite] if suite else Suite)]
     if suite is None and pytest_arguments and Path(pytest_arguments[0].partition("::")[0]).exists():
-        folders = []  # files or folders of tests are named
-    arguments: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pytest",
-        *folders,
-        "-v",
-        "--durations=15",
-        *pytest_arguments,
-    ]
-    return subprocess.run(arguments, cwd=ROOT, env=environment, check=False).returncode
+        return _pytest(pytest_arguments, environment)  # files or folders of tests are named
+    # the quick ones first: what they find needs no wait for the stack
+    codes = [_pytest([*_selection(each), *pytest_arguments], environment) for each in _rounds(suite)]
+    return next((code for code in codes if code not in {0, NONE_SELECTED}), min(codes))
+
+
+def _rounds(suite: Suite | None) -> list[tuple[Suite, ...]]:
+    """Suites by the process that runs them: those of one need the same stack."""
+    return [(suite,)] if suite else [(Suite.UNIT,), (Suite.INTEGRATION, Suite.E2E)]
+
+
+def _selection(suites: tuple[Suite, ...]) -> list[str]:
+    folders = [str(ROOT / "tests" / suite) for suite in suites]
+    # a stack takes all cores by itself
+    return [*folders, "--numprocesses=auto", "--dist=loadfile"] if suites == (Suite.UNIT,) else folders
+
+
+def _pytest(arguments: list[str], environment: Mapping[str, str]) -> int:
+    command = [sys.executable, "-m", "pytest", "-v", "--durations=25", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def _ensure_development_packages(toolchain: Path) -> None:

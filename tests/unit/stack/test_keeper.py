@@ -22,7 +22,9 @@ def client_that_prints(toolchain: Path, text: str, code: int) -> None:
 
 def test_each_job_has_its_own_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     energy, traffic, weather = map(contracts.family, ("energy", "traffic", "weather"))
-    secrets = dict.fromkeys(("s3_access_key", "s3_secret_key", "redis_password", "api_key"), "a-secret-of-the-test")
+    secrets = dict.fromkeys(
+        ("s3_access_key", "s3_secret_key", "redis_password", "api_key"), "a-secret-of-the-test"
+    )
     settings = Settings(home=tmp_path, toolchain=tmp_path, _env_file=None, **secrets)
     (tmp_path / "jobs").mkdir()
     monkeypatch.setattr(FlinkRest, "jobs", lambda _: [])
