@@ -55,6 +55,9 @@ def job_options(family: Family, settings: Settings) -> dict[str, str]:
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "table.local-time-zone": "UTC",
+        # generated methods beyond 4,000 characters would be cut into dozens, with fields in place of variables:
+        # each is compiled by itself, and together they take the JVM's compiler longer than the whole
+        "table.generated-code.max-length": "64000",
         "table.exec.state.ttl": f"{family.deduplication_ttl.total_seconds() * 1000:.0f} ms",
         # the distinct events are deduplicated once, whatever reads them
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",

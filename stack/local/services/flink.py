@@ -16,6 +16,22 @@ from stack.toolchain.jars import class_path
 TASK_MANAGER = "flink-taskmanager"
 JOB_MANAGER_MEMORY = "1024m"
 TASK_MANAGER_MEMORY = "3200m"
+TASK_MANAGER_OPTIONS = (
+    # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows
+    "-XX:+ExitOnOutOfMemoryError",
+    # huge pages need fewer walks of page tables, which are long in a virtual machine; only a JVM on Linux knows it
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "-XX:+UseTransparentHugePages",
+    # the second compiler only for what is called ten times as often as by default. What an event passes through is
+    # so within seconds; the rest, thousands of methods of a checkpoint or a commit, took a third of the process
+    # for minutes
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=400000",
+    # generated methods are whole, see the options of the jobs, and one beyond 8,000 bytes would be interpreted
+    "-XX:-DontCompileHugeMethods",
+)
 
 LOG4J = """rootLogger.level = {level}
 rootLogger.appenderRef.console.ref = console
@@ -114,11 +130,7 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.network.min": "256m",
         "taskmanager.memory.network.max": "256m",
         "taskmanager.numberOfTaskSlots": slots,
-        # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows; huge pages need
-        # fewer walks of page tables, which are long in a virtual machine, and only a JVM on Linux knows the option
-        "env.java.opts.taskmanager": (
-            "-XX:+ExitOnOutOfMemoryError -XX:+IgnoreUnrecognizedVMOptions -XX:+UseTransparentHugePages"
-        ),
+        "env.java.opts.taskmanager": " ".join(TASK_MANAGER_OPTIONS),
         # it computes little, and the second compiler took more of a core in the first minutes than all else in it
         "env.java.opts.jobmanager": "-XX:TieredStopAtLevel=1",
         "rest.address": "127.0.0.1",
