@@ -146,10 +146,14 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "state.backend.type": "rocksdb",
         # nearly every event is new: the deduplication asks for keys that are not there
         "state.backend.rocksdb.use-bloom-filter": True,
+        "state.backend.rocksdb.options-factory": "city.lakehouse.state.MemtableFilter",
         # whole filters are megabytes, and each that has left the cache was read and checksummed again for one key
         "state.backend.rocksdb.memory.partitioned-index-filters": True,
         # parts of 4 KB are thousands, and to find the one of a key costs more than what stands in it
-        "state.backend.rocksdb.block.metadata-blocksize": "256kb",
+        "state.backend.rocksdb.block.metadata-blocksize": "1mb",
+        # with ten bits one key in a hundred passes the filter of a file, and each look asks several: a block that
+        # is read for nothing costs as much as many looks
+        "state.backend.rocksdb.bloom-filter.bits-per-key": 16.0,
         "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
         # each checkpoint flushes what came since: levels would merge those small files with all of the first level
         "state.backend.rocksdb.compaction.style": "UNIVERSAL",
