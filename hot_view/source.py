@@ -11,7 +11,7 @@ from resources.kafka import REQUEST_TIMEOUT_S, KafkaUnavailableError, client_con
 from settings import Settings
 
 IDLE_WAIT_S = 0.2
-GATHER_S = 0.003
+GATHER_S = 0.008
 """How long records are gathered before they are written: a round trip to Redis and a script's start for many."""
 MAX_BATCH = 5_000
 
