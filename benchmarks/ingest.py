@@ -190,10 +190,15 @@ def _submit(settings: Settings, members: Sequence[Family], sinks: list[str] | No
         text=True,
         check=False,
     )
+    outcomes = [json.loads(line) for line in submitted.stdout.splitlines() if line.startswith("{")]
+    jobs = [outcome["job_id"] for outcome in outcomes if "job_id" in outcome]
     if submitted.returncode:
-        raise IngestError(f"the jobs were not accepted: {submitted.stderr.strip().splitlines()[-1]}")
-    lines = [line for line in submitted.stdout.splitlines() if line.startswith("{")]
-    return [json.loads(line)["job_id"] for line in lines]
+        for job in jobs:
+            FlinkRest(settings.flink_url).cancel(job)
+        errors = [outcome["error"] for outcome in outcomes if "error" in outcome]
+        errors = errors or submitted.stderr.strip().splitlines()[-1:]
+        raise IngestError(f"the jobs were not accepted: {'; '.join(errors)}")
+    return jobs
 
 
 def _lakehouse(settings: Settings) -> dict[str, str]:

@@ -56,9 +56,9 @@ def _submit(wanted: Mapping[str, Any], settings: Settings) -> str:
 
 def _cause(error: Exception) -> str:
     """The innermost cause that Java names, in one line; the layers around it only say that there was one."""
-    lines = str(error).strip().splitlines()
-    causes = [line for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines or [type(error).__name__])[-1 if causes else 0].removeprefix("Caused by: ")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return causes[-1] if causes else lines[0]
 
 
 if __name__ == "__main__":
