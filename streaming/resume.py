@@ -3,6 +3,10 @@
 A changed contract changes the state of windows, which Flink cannot migrate. The new job starts without state and
 reads again what it needs to build it: the topic since the deduplication TTL before the old job ended. What the old
 job has written already is left out by position: events by their Kafka offset, windows by their end.
+
+What was late for the old job is not known to the new one: it judges by its own watermark, which depends on how far
+it has read each partition. An event of the five-minute windows that were open when the old job ended may so be in
+them and among the late ones, or in neither; the check ``reconciliation`` names such windows.
 """
 
 from collections.abc import Mapping
