@@ -18,7 +18,7 @@ IDLE_TIMEOUT_S = 30
 """A partition without events for this long no longer holds back the watermark."""
 
 
-class SubmissionError(LakehouseError):
+class NamelessJobError(LakehouseError):
     """Flink did not say which job it has accepted."""
 
 
@@ -85,7 +85,7 @@ def submit(
         sinks: names of :func:`inserts`; all of them where it is ``None``.
 
     Raises:
-        SubmissionError: Flink accepted the job without naming its id.
+        NamelessJobError: Flink accepted the job without naming its id.
     """
     configuration = Configuration()
     for name, value in job_options(family, settings).items():
@@ -107,7 +107,7 @@ def submit(
             statements.add_insert_sql(insert)
     client = statements.execute().get_job_client()
     if client is None:
-        raise SubmissionError(f"Flink accepted the job of {family.name} without naming its id")
+        raise NamelessJobError(f"Flink accepted the job of {family.name} without naming its id")
     return str(client.get_job_id())
 
 

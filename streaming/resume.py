@@ -5,8 +5,8 @@ reads again what it needs to build it: the topic since the deduplication TTL bef
 job has written already is left out by position: events by their Kafka offset, windows by their end.
 
 What was late for the old job is not known to the new one: it judges by its own watermark, which depends on how far
-it has read each partition. An event of the five-minute windows that were open when the old job ended may so be in
-them and among the late ones, or in neither; the check ``reconciliation`` names such windows.
+it has read each partition. An event of a window that was open when the old job ended, mostly one of five minutes,
+may so be in it and among the late ones, or in neither; the check ``reconciliation`` names such windows.
 """
 
 from collections.abc import Mapping
