@@ -20,7 +20,7 @@ from settings import Settings
 from stack.jobs.checkpoints import RestorePointError, newest_restore_point
 from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
 from stack.jobs.rewind import RewindError, refuse_rewind
-from stack.jobs.state import STATE_LAYOUT, JobState, load_state, save_state
+from stack.jobs.state import STATE_LAYOUT, JobState, JobStateError, load_state, save_state
 from stack.jobs.upgrade import resume_point
 from stack.local.priority import lower_table_threads
 from stack.local.services.flink import TASK_MANAGER
@@ -104,8 +104,8 @@ def submit_missing(settings: Settings, wanted: Sequence[Family]) -> dict[str, La
     Returns:
         Why a family's job was not submitted, by the name of the family: it would start behind its tables
         (:class:`RewindError`), what it would go on from is missing (:class:`RestorePointError`) or cannot be read
-        by this version of the platform (:class:`StateLayoutError`), or it was not accepted
-        (:class:`SubmissionError`).
+        by this version of the platform (:class:`StateLayoutError`), what is remembered of it cannot be read
+        (:class:`JobStateError`), or it was not accepted (:class:`SubmissionError`).
 
     Raises:
         FlinkUnavailableError: the JobManager does not answer.
@@ -114,7 +114,11 @@ def submit_missing(settings: Settings, wanted: Sequence[Family]) -> dict[str, La
     missing: dict[str, JobState] = {}
     refused: dict[str, LakehouseError] = {}
     for family in wanted:
-        state = load_state(settings, family.name)
+        try:
+            state = load_state(settings, family.name)
+        except JobStateError as error:
+            refused[family.name] = error
+            continue
         if state.stopped or state.job_id in alive:
             continue
         if stray := next((job_id for job_id, name in alive.items() if name == family.job_name), None):
@@ -196,7 +200,7 @@ def _submit(settings: Settings, missing: dict[str, JobState]) -> dict[str, Lakeh
 
 
 def _not_accepted(name: str, reason: str) -> SubmissionError:
-    return SubmissionError(f"the job of {name} was not submitted: {reason} (its trace stands above)")
+    return SubmissionError(f"the job of {name} was not submitted: {reason}; the lines above say more")
 
 
 def _continued(state: JobState) -> list[str]:

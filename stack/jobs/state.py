@@ -3,8 +3,9 @@
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from contracts import LakehouseError
 from settings import Settings
 from stack.local.files import write_private
 
@@ -13,6 +14,10 @@ STATE_LAYOUT = 2
 
 2: a window belongs to the aggregation, rather than to rows that were made for it.
 """
+
+
+class JobStateError(LakehouseError):
+    """What is remembered of a family's job cannot be read."""
 
 
 class ResumePoint(BaseModel):
@@ -43,9 +48,21 @@ class JobState(BaseModel):
 
 
 def load_state(settings: Settings, family: str) -> JobState:
-    """Read the family's state; an empty one when it has never run."""
+    """Read the family's state; an empty one when it has never run.
+
+    Raises:
+        JobStateError: the file is not what :func:`save_state` wrote.
+    """
     path = _path(settings, family)
-    return JobState.model_validate_json(path.read_text()) if path.exists() else JobState()
+    if not path.exists():
+        return JobState()
+    try:
+        return JobState.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise JobStateError(
+            f"{path} is not what was written there ({error.errors()[0]['msg']}): restore it, or delete it and run "
+            f"`./lakehouse jobs start {family} --from PATH` with the newest savepoint or checkpoint of {family}"
+        ) from error
 
 
 def save_state(settings: Settings, family: str, state: JobState) -> None:
