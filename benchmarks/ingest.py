@@ -28,7 +28,7 @@ from settings.model import ROOT
 from sources.simulate import SimulationOptions, run_simulation
 from stack.jobs.flink_rest import FlinkRest
 from stack.jobs.operations import start_jobs, stop_jobs
-from stack.local.services.flink import flink_environment
+from stack.local.services.flink import client_environment
 from stack.toolchain.java import find_java
 
 SPAN = timedelta(minutes=5)
@@ -165,25 +165,24 @@ def _await_rows(catalog: Catalog, members: Sequence[Family], total: int) -> None
 
 
 def _submit(settings: Settings, members: Sequence[Family], sinks: list[str] | None) -> list[str]:
-    arguments = [
-        json.dumps(
-            {
-                "family": member.name.removeprefix("bench_"),
-                "called": member.name,
-                "sinks": sinks,
-                "restore_from": None,
-                "resume": None,
-            }
-        )
+    jobs = [
+        {
+            "family": member.name.removeprefix("bench_"),
+            "called": member.name,
+            "sinks": sinks,
+            "restore_from": None,
+            "resume": None,
+        }
         for member in members
     ]
     python = settings.toolchain / "streaming" / "bin" / "python"
     command: list[str | Path] = [python, "-m", "streaming.submit"]
-    environment = flink_environment(
+    environment = client_environment(
         settings, find_java(settings.toolchain, settings.java_home, Console(stderr=True))
     )
     submitted = subprocess.run(
-        [*command, *arguments],
+        command,
+        input="\n".join(map(json.dumps, jobs)),
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **_lakehouse(settings), **environment},
         capture_output=True,
@@ -191,14 +190,14 @@ def _submit(settings: Settings, members: Sequence[Family], sinks: list[str] | No
         check=False,
     )
     outcomes = [json.loads(line) for line in submitted.stdout.splitlines() if line.startswith("{")]
-    jobs = [outcome["job_id"] for outcome in outcomes if "job_id" in outcome]
+    accepted: list[str] = [outcome["job_id"] for outcome in outcomes if "job_id" in outcome]
     if submitted.returncode:
-        for job in jobs:
+        for job in accepted:
             FlinkRest(settings.flink_url).cancel(job)
         errors = [outcome["error"] for outcome in outcomes if "error" in outcome]
         errors = errors or submitted.stderr.strip().splitlines()[-1:]
         raise IngestError(f"the jobs were not accepted: {'; '.join(errors)}")
-    return jobs
+    return accepted
 
 
 def _lakehouse(settings: Settings) -> dict[str, str]:

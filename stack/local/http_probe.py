@@ -2,7 +2,7 @@
 
 import httpx
 
-PROBE_TIMEOUT_S = 3
+PROBE_TIMEOUT_S = 5
 
 
 def answers(url: str, *, headers: dict[str, str] | None = None) -> bool:

@@ -89,8 +89,7 @@ def start_services(
     """
     for stage in Stage:
         members = [service for service in all_services if service.stage is stage]
-        for service in members:
-            supervisor.start_service(service.name)
+        supervisor.start_services([service.name for service in members])
         for service in members:
             await_ready(service, supervisor, console)
         if stage is Stage.INFRASTRUCTURE:

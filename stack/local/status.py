@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -70,16 +71,23 @@ def status(settings: Settings) -> StackStatus:
 def _service_statuses(all_services: Sequence[Service], supervisor: Supervisor) -> list[ServiceStatus]:
     processes = {info["name"]: info for info in supervisor.processes()}
     exits = supervisor.exits()
+    # one that is slow to answer holds up none of the others
+    with ThreadPoolExecutor(len(all_services)) as pool:
+        answering = {
+            service.name: pool.submit(service.is_ready)
+            for service in all_services
+            if processes[service.name]["statename"] == "RUNNING"
+        }
     statuses = []
     for service in all_services:
         info = processes[service.name]
         reasons = exits.get(service.name, [])
-        up = info["statename"] == "RUNNING"
+        up = service.name in answering
         statuses.append(
             ServiceStatus(
                 name=service.name,
                 state=info["statename"].lower(),
-                ready=up and service.is_ready(),
+                ready=up and answering[service.name].result(),
                 address=service.address,
                 pid=info["pid"] or None,
                 memory_mib=_memory_mib(info["pid"]) if info["pid"] else None,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -70,6 +71,12 @@ class Supervisor:
     def start_service(self, name: str) -> None:
         """Start the service unless it runs."""
         self._process_call("startProcess", name, ignore="ALREADY_STARTED")
+
+    def start_services(self, names: Sequence[str]) -> None:
+        """Start the services that do not run, all at once: each call lasts until its process has stayed up."""
+        with ThreadPoolExecutor(len(names)) as pool:
+            for _ in pool.map(self.start_service, names):
+                pass
 
     def stop_service(self, name: str) -> None:
         """Stop the service and wait until it has ended."""

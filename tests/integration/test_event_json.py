@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import Settings
-from stack.local.services.flink import flink_environment
+from stack.local.services.flink import client_environment
 
 SIDE = Path(__file__).with_name("written_rows.py")
 
@@ -49,7 +49,7 @@ def test_rows_are_written_as_flinks_own_json_means_them(settings: Settings, root
     run = subprocess.run(
         [settings.toolchain / "streaming" / "bin" / "python", SIDE, tmp_path, json.dumps(numbered)],
         cwd=root,
-        env=os.environ | flink_environment(settings, java_home),
+        env=os.environ | client_environment(settings, java_home),
         capture_output=True,
         text=True,
         timeout=300,

@@ -10,6 +10,7 @@ from settings import Settings
 from stack.local.files import write_private
 from stack.local.http_probe import get_json
 from stack.local.service import Service, Stage
+from stack.local.services.jvm import FIRST_COMPILER_ONLY, LATE_SECOND_COMPILER
 from stack.toolchain.flink_extension import extension_jar
 from stack.toolchain.jars import class_path
 
@@ -22,13 +23,8 @@ TASK_MANAGER_OPTIONS = (
     # huge pages need fewer walks of page tables, which are long in a virtual machine; only a JVM on Linux knows it
     "-XX:+IgnoreUnrecognizedVMOptions",
     "-XX:+UseTransparentHugePages",
-    # the second compiler only for what is called ten times as often as by default. What an event passes through is
-    # so within seconds; the rest, thousands of methods of a checkpoint or a commit, took a third of the process
-    # for minutes
-    "-XX:Tier4InvocationThreshold=50000",
-    "-XX:Tier4MinInvocationThreshold=6000",
-    "-XX:Tier4CompileThreshold=150000",
-    "-XX:Tier4BackEdgeThreshold=400000",
+    # thousands of methods of a checkpoint or a commit took a third of the process for minutes
+    *LATE_SECOND_COMPILER,
     # generated methods are whole, see the options of the jobs, and one beyond 8,000 bytes would be interpreted
     "-XX:-DontCompileHugeMethods",
 )
@@ -55,7 +51,7 @@ def flink_home(settings: Settings) -> Path:
 
 
 def flink_environment(settings: Settings, java_home: Path) -> dict[str, str]:
-    """Environment of every Flink process, cluster and client alike."""
+    """Environment of every Flink process."""
     folder = settings.home / "conf" / "flink"
     return {
         "JAVA_HOME": str(java_home),
@@ -70,6 +66,11 @@ def flink_environment(settings: Settings, java_home: Path) -> dict[str, str]:
             (class_path(settings.toolchain, "flink"), str(extension_jar(settings.toolchain)))
         ),
     }
+
+
+def client_environment(settings: Settings, java_home: Path) -> dict[str, str]:
+    """Environment of the process that submits jobs: it ends before the second compiler would pay."""
+    return {**flink_environment(settings, java_home), "JVM_ARGS": FIRST_COMPILER_ONLY}
 
 
 def job_manager(settings: Settings, java_home: Path) -> Service:
@@ -132,7 +133,7 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.numberOfTaskSlots": slots,
         "env.java.opts.taskmanager": " ".join(TASK_MANAGER_OPTIONS),
         # it computes little, and the second compiler took more of a core in the first minutes than all else in it
-        "env.java.opts.jobmanager": "-XX:TieredStopAtLevel=1",
+        "env.java.opts.jobmanager": FIRST_COMPILER_ONLY,
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
         "rest.port": settings.ports.flink,

@@ -6,7 +6,7 @@ from contracts import families
 from settings import Settings
 from stack.jobs.flink_rest import FlinkRest, FlinkUnavailableError
 from stack.local.service import Service, Stage
-from stack.local.services.flink import flink_environment
+from stack.local.services.flink import client_environment
 
 
 def service(settings: Settings, java_home: Path) -> Service:
@@ -15,7 +15,7 @@ def service(settings: Settings, java_home: Path) -> Service:
         name="job-keeper",
         stage=Stage.APPLICATION,
         command=(str(settings.toolchain / "main" / "bin" / "python"), "-m", "stack.jobs.keeper"),
-        environment=flink_environment(settings, java_home),
+        environment=client_environment(settings, java_home),
         address="submits the jobs to the JobManager",
         is_ready=lambda: _all_run(settings),
         start_seconds=180,

@@ -8,6 +8,7 @@ from settings import Settings
 from stack.errors import StackError
 from stack.local.files import write_private
 from stack.local.service import Service, Stage
+from stack.local.services.jvm import LATE_SECOND_COMPILER
 from stack.toolchain.jars import class_path
 
 CLUSTER_ID = "bGFrZWhvdXNlLWxvY2FsMA"
@@ -33,6 +34,7 @@ def service(settings: Settings, java_home: Path) -> Service:
         command=(
             str(java_home / "bin" / "java"),
             *HEAP,
+            *LATE_SECOND_COMPILER,
             f"-Dlog4j2.configurationFile={conf / 'log4j2.xml'}",
             "-cp",
             class_path(settings.toolchain, "kafka"),
