@@ -12,7 +12,7 @@ from pyflink.util.java_utils import to_jarray
 from contracts import Family, LakehouseError
 from settings import Settings
 from streaming import hot_sql, sql
-from streaming.resume import Resume
+from streaming.resume import WAS_LATE, Resume
 
 IDLE_TIMEOUT_S = 30
 """A partition without events for this long no longer holds back the watermark."""
@@ -99,6 +99,9 @@ def submit(
     get_gateway().jvm.city.lakehouse.watermark.ResumedWatermarks.createViews(
         environment._j_tenv, sql.DECODED_VIEW, sql.ROW_TIME, sql.ARRIVAL, sql.VALID_VIEW, sql.BRONZE_VIEW
     )
+    if resume is not None and resume.late:
+        was_late = get_gateway().jvm.city.lakehouse.resume.WasLate(resume.late_offsets())
+        environment._j_tenv.createTemporarySystemFunction(WAS_LATE, was_late)
     for declaration in declarations(family, settings, resume):
         environment.execute_sql(declaration)
     statements = environment.create_statement_set()

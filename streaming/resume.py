@@ -4,15 +4,18 @@ A changed contract changes the state of windows, which Flink cannot migrate. The
 reads again what it needs to build it: the topic since the deduplication TTL before the old job ended. What the old
 job has written already is left out by position: events by their Kafka offset, windows by their end.
 
-What was late for the old job is not known to the new one: it judges by its own watermark, which depends on how far
-it has read each partition. An event of a window that was open when the old job ended, mostly one of five minutes,
-may so be in it and among the late ones, or in neither; the check ``reconciliation`` names such windows.
+What the new job reads for the second time it judges as the old one did: late is what the old job has called late,
+and nothing else. Its own watermark depends on how far it has read each partition, so events that were written
+already move it no further than to the end of the windows that were closed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
+
+WAS_LATE = "WAS_LATE"
+"""The SQL function over partition and offset that is true for :attr:`Resume.late`."""
 
 
 def instant(moment: datetime) -> str:
@@ -28,6 +31,8 @@ class Resume:
     written_up_to: Mapping[int, int]
     windows_up_to: Mapping[str, datetime]
     """By table, the end of the newest window in it."""
+    late: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Offsets by partition of what was late for the old job and lies in windows that it had not closed."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -36,6 +41,7 @@ class Resume:
             read_from={int(partition): offset for partition, offset in value["read_from"].items()},
             written_up_to={int(partition): offset for partition, offset in value["written_up_to"].items()},
             windows_up_to={table: datetime.fromisoformat(end) for table, end in value["windows_up_to"].items()},
+            late={int(partition): offsets for partition, offsets in value["late"].items()},
         )
 
     def startup_options(self) -> dict[str, str]:
@@ -56,14 +62,31 @@ class Resume:
         """Up to here the old job had closed its windows, those without events too; ``None`` where it had none."""
         return max(self.windows_up_to.values(), default=None)
 
-    def is_after_its_window(self, row_time: str) -> str:
-        """Condition of the events that the old job has not written, and whose window it had closed.
+    def is_late(self, row_time: str, is_behind: str) -> str:
+        """Condition of late events: the old job's judgement of what it has written, else that of the watermark.
 
-        The watermark of the new job begins anew and may not have passed such a window yet.
+        The watermark of the new job begins anew and may not have passed yet what the old job had closed.
+
+        Args:
+            row_time: column of the event's time.
+            is_behind: condition of the events whose window the watermark has passed.
         """
-        if self.closed_until is None:
-            return "FALSE"
-        return f"({self.unwritten_events()} AND `{row_time}` < {instant(self.closed_until)})"
+        was_late = f"{WAS_LATE}(`kafka_partition`, `kafka_offset`)" if self.late else "FALSE"
+        closed = "FALSE" if self.closed_until is None else f"`{row_time}` < {instant(self.closed_until)}"
+        return f"CASE WHEN {self.unwritten_events()} THEN {is_behind} OR {closed} ELSE {was_late} END"
+
+    def watermark(self, mark: str) -> str:
+        """The watermark ``mark`` of an event, null where it would close what the old job left open."""
+        counts = self.unwritten_events()
+        if self.closed_until is not None:
+            counts = f"{counts} OR {mark} <= {instant(self.closed_until)}"
+        return f"CASE WHEN {counts} THEN {mark} END"
+
+    def late_offsets(self) -> str:
+        """:attr:`late` as the function :data:`WAS_LATE` is made of it: ``0:17,42;3:5``."""
+        return ";".join(
+            f"{partition}:{','.join(map(str, offsets))}" for partition, offsets in sorted(self.late.items())
+        )
 
     def unwritten_windows(self) -> str:
         """Condition of the windows that the old job had not closed."""

@@ -100,7 +100,8 @@ def create_source(
     columns.append(
         f"`{ROW_TIME}` AS CASE WHEN {_is_valid(family)} THEN CAST(`event_time` AS TIMESTAMP_LTZ(3)) END"
     )
-    columns.append(f"WATERMARK FOR `{ROW_TIME}` AS `{ROW_TIME}` - {interval(family.out_of_orderness)}")
+    mark = f"`{ROW_TIME}` - {interval(family.out_of_orderness)}"
+    columns.append(f"WATERMARK FOR `{ROW_TIME}` AS {mark if resume is None else resume.watermark(mark)}")
     options = {
         "connector": "kafka",
         "topic": family.topic,
@@ -108,9 +109,10 @@ def create_source(
         "properties.group.id": family.job_name,
         # an aborted transaction is nothing that was published
         "properties.isolation.level": "read_committed",
-        # the broker answers at once where there is much, else waits a little: a fetch costs more than an event
-        "properties.fetch.min.bytes": "65536",
-        "properties.fetch.max.wait.ms": "8",
+        # the broker answers at once where there is much, else waits a little: a fetch costs more than an event,
+        # also one that finds nothing
+        "properties.fetch.min.bytes": "32768",
+        "properties.fetch.max.wait.ms": "25",
         **({"scan.startup.mode": "earliest-offset"} if resume is None else resume.startup_options()),
         "scan.watermark.idle-timeout": f"{idle_timeout_s} s",
         "value.format": "event-json",
@@ -176,7 +178,7 @@ def create_on_time_view(family: Family, resume: Resume | None = None) -> str:
 def _is_late(family: Family, resume: Resume | None) -> str:
     last_instant = _tile(silver_1m(family)) - timedelta(milliseconds=1)
     is_behind = f"CURRENT_WATERMARK(`{ROW_TIME}`) >= FLOOR(`{ROW_TIME}` TO MINUTE) + {interval(last_instant)}"
-    return is_behind if resume is None else f"({is_behind} OR {resume.is_after_its_window(ROW_TIME)})"
+    return is_behind if resume is None else resume.is_late(ROW_TIME, is_behind)
 
 
 def _closing_watermark(resume: Resume | None) -> str:

@@ -1,15 +1,16 @@
-"""Command that submits jobs: ``python -m streaming.submit '{"family": "traffic", "restore_from": null, ...}'``.
+"""Command that submits jobs: ``python -m streaming.submit < JOBS``.
 
-Each argument is a JSON object: ``family``, ``restore_from`` (path of a savepoint or checkpoint, or null) and
-``resume`` (see :mod:`streaming.resume`, or null). A measurement may give the family another name (``called``) and
-choose ``sinks``. One line of JSON per job goes to stdout: ``{"family": ..., "job_id": ...}``, or with ``error`` in
-place of the job's id where it was not accepted; its trace goes to stderr. Exits with 1 where one was not accepted.
+Each line that it reads is a JSON object: ``family``, ``restore_from`` (path of a savepoint or checkpoint, or
+null) and ``resume`` (see :mod:`streaming.resume`, or null). A measurement may give the family another name
+(``called``) and choose ``sinks``. One line of JSON per job goes to stdout: ``{"family": ..., "job_id": ...}``, or
+with ``error`` in place of the job's id where it was not accepted; its trace goes to stderr. Exits with 1 where one
+was not accepted.
 """
 
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +23,10 @@ from streaming.job import submit
 from streaming.resume import Resume
 
 
-def main(arguments: list[str]) -> int:
-    """Submit the job of each argument in turn, whatever becomes of those before it."""
+def main(jobs: Iterable[str]) -> int:
+    """Submit the job of each line in turn, whatever becomes of those before it."""
     settings = load_settings()
-    outcomes = [_attempt(json.loads(argument), settings) for argument in arguments]
+    outcomes = [_attempt(json.loads(line), settings) for line in jobs]
     return 0 if all(outcomes) else 1
 
 
@@ -62,4 +63,4 @@ def _cause(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.stdin))

@@ -7,11 +7,13 @@ JobManager lists and submits what is missing, from the newest savepoint or retai
 import json
 import logging
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from contracts import Family, LakehouseError, families
 from resources.catalog import open_catalog
@@ -165,25 +167,13 @@ def _submit(settings: Settings, missing: dict[str, JobState]) -> dict[str, Lakeh
     for name, state in missing.items():
         origin = "the positions of the job before it" if state.resume else "the earliest offsets"
         logger.info("submitting %s from %s", name, state.restored_from or origin)
-    arguments = [
-        json.dumps(
-            {
-                "family": name,
-                "restore_from": state.restored_from,
-                "resume": None if state.resume is None else state.resume.model_dump(mode="json"),
-            }
-        )
-        for name, state in missing.items()
-    ]
-    command: list[str | Path] = [
-        settings.toolchain / "streaming" / "bin" / "python",
-        "-m",
-        "streaming.submit",
-        *arguments,
-    ]
+    command: list[str | Path] = [settings.toolchain / "streaming" / "bin" / "python", "-m", "streaming.submit"]
     unheard = dict.fromkeys(missing, "the client that submits jobs has ended without it")
     failed: dict[str, LakehouseError] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+    with (
+        tempfile.TemporaryFile("w+") as jobs,
+        subprocess.Popen(command, stdin=_written(jobs, missing), stdout=subprocess.PIPE, text=True) as client,
+    ):
         for line in client.stdout or ():
             if not line.startswith("{"):
                 logger.info("%s", line.rstrip())
@@ -197,6 +187,16 @@ def _submit(settings: Settings, missing: dict[str, JobState]) -> dict[str, Lakeh
             save_state(settings, name, _started(missing[name], outcome["job_id"], _continued(missing[name])))
             logger.info("submitted %s as %s", name, outcome["job_id"])
     return failed | {name: _not_accepted(name, reason) for name, reason in unheard.items()}
+
+
+def _written(jobs: IO[str], missing: Mapping[str, JobState]) -> IO[str]:
+    """Write what the client is to submit, and return it from its beginning."""
+    for name, state in missing.items():
+        resume = None if state.resume is None else state.resume.model_dump(mode="json")
+        job = {"family": name, "restore_from": state.restored_from, "resume": resume}
+        jobs.write(json.dumps(job) + "\n")
+    jobs.seek(0)
+    return jobs
 
 
 def _not_accepted(name: str, reason: str) -> SubmissionError:

@@ -26,6 +26,7 @@ class ResumePoint(BaseModel):
     read_from: dict[int, int]
     written_up_to: dict[int, int]
     windows_up_to: dict[str, datetime]
+    late: dict[int, list[int]] = {}
 
 
 class JobState(BaseModel):

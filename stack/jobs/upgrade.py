@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table as IcebergTable
 
-from contracts import Family, LakehouseError, Table, bronze_events, dead_letters, silver_1m, silver_5m
+from contracts import Family, LakehouseError, Table, bronze_events, dead_letters, late_events, silver_1m, silver_5m
 from resources.catalog import ensure_tables, open_catalog
 from resources.kafka import offsets_at
 from resources.offsets import added_files, read_offsets
@@ -76,7 +76,20 @@ def resume_point(settings: Settings, catalog: Catalog, family: Family) -> Resume
         read_from={partition: min(offset, written.get(partition, 0)) for partition, offset in begin.items()},
         written_up_to=written,
         windows_up_to=ends,
+        late=_late_in_open_windows(catalog, family, max(ends.values(), default=None)),
     )
+
+
+def _late_in_open_windows(catalog: Catalog, family: Family, closed_until: datetime | None) -> dict[int, list[int]]:
+    """Offsets by partition of the late events that lie in windows which end after ``closed_until``."""
+    condition = f"family = '{family.name}'"
+    longest = silver_5m(family).tile
+    if closed_until is not None and longest is not None:
+        condition += f" and event_time >= '{(closed_until - longest).isoformat()}'"
+    table = catalog.load_table(late_events((family,)).identifier)
+    places = table.scan(condition, selected_fields=("kafka_partition", "kafka_offset")).to_arrow()
+    grouped = places.group_by("kafka_partition").aggregate([("kafka_offset", "list")]).to_pydict()
+    return dict(zip(grouped["kafka_partition"], map(sorted, grouped["kafka_offset_list"]), strict=True))
 
 
 def _written_offsets(catalog: Catalog, family: Family) -> dict[int, int]:

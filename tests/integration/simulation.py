@@ -1,6 +1,7 @@
 """Sensors that report in the background of a test."""
 
 import threading
+from datetime import timedelta
 
 from contracts import Family
 from settings import Settings
@@ -15,7 +16,15 @@ class Simulation:
         self._stop = threading.Event()
         self._ledgers: list[Ledger] = []
         options = SimulationOptions(
-            families=(family,), sensors=60, rate=400, late=0.02, duplicates=0.02, malformed=0.02, seed=7
+            families=(family,),
+            sensors=60,
+            rate=400,
+            late=0.02,
+            # behind its minute, and within the five minutes that are still counted
+            delay=timedelta(minutes=2),
+            duplicates=0.02,
+            malformed=0.02,
+            seed=7,
         )
         self._thread = threading.Thread(
             target=lambda: self._ledgers.extend(run_simulation(options, settings, stop=self._stop))

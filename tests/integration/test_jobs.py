@@ -30,7 +30,7 @@ from stack.jobs.operations import start_jobs, stop_jobs
 from stack.jobs.rewind import RewindError
 from stack.jobs.state import STATE_LAYOUT, load_state, save_state
 from stack.jobs.upgrade import upgrade_jobs
-from stack.local.services.flink import flink_environment
+from stack.local.services.flink import client_environment
 from stack.local.status import status
 from stack.toolchain.java import find_java
 
@@ -104,6 +104,51 @@ def unbalanced_minutes(settings: Settings, since: datetime) -> tuple[list[object
     return list(wrong), closed
 
 
+def late_events(settings: Settings, since: datetime) -> int:
+    return int(
+        duckdb.from_arrow(rows(settings, "silver.late_events", since)).filter(f"family = '{FAMILY.name}'").shape[0]
+    )
+
+
+def newest_end(settings: Settings, since: datetime) -> datetime:
+    windows = duckdb.from_arrow(rows(settings, f"silver.{FAMILY.name}_5m", since))
+    return windows.max("window_end").fetchall()[0][0]
+
+
+def differing_windows(settings: Settings, since: datetime) -> list[object]:
+    """Closed windows of five minutes that count something else than DuckDB in bronze without the late events."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, identifier in (
+            ("windows", f"silver.{FAMILY.name}_5m"),
+            ("late", "silver.late_events"),
+            ("events", f"bronze.{FAMILY.name}_events"),
+        ):
+            connection.register(name, rows(settings, identifier, since))
+        return connection.execute(f"""
+            WITH firsts AS (
+                FROM events
+                QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY kafka_partition, kafka_offset) = 1
+            ), on_time AS (
+                FROM firsts ANTI JOIN (FROM late WHERE family = '{FAMILY.name}')
+                USING (kafka_partition, kafka_offset)
+            ), slid AS (
+                SELECT zone, date_trunc('minute', event_time) - back * INTERVAL 1 MINUTE AS window_start
+                FROM on_time, (SELECT unnest(range(5)) AS back)
+            ), wanted AS (
+                SELECT zone, window_start, count(*) AS counted FROM slid
+                WHERE window_start >= TIMESTAMPTZ '{since.isoformat()}'
+                    AND window_start <= (SELECT max(window_start) FROM windows)
+                GROUP BY zone, window_start
+            ), found AS (
+                SELECT zone, window_start, event_count AS counted FROM windows
+            )
+            SELECT zone, window_start, wanted.counted, found.counted
+            FROM wanted FULL JOIN found USING (zone, window_start)
+            WHERE wanted.counted IS DISTINCT FROM found.counted
+        """).fetchall()
+
+
 def no_event_becomes_a_row_for_each_of_its_windows(settings: Settings, family: contracts.Family) -> bool:
     plan = httpx.get(f"{settings.flink_url}/jobs/{load_state(settings, family.name).job_id}/plan")
     assert "GlobalWindowAggregate" in plan.raise_for_status().text
@@ -129,6 +174,7 @@ def nothing_is_lost_or_doubled(settings: Settings, simulation: Simulation, since
     drained()
     assert places(settings, ledger) == (expected, expected)
     assert unbalanced_minutes(settings, since)[0] == []
+    assert differing_windows(settings, since) == []
 
 
 @pytest.fixture
@@ -173,6 +219,8 @@ def test_a_job_that_cannot_go_on_with_the_state_of_another_version_takes_up_its_
     settings: Settings, simulation: Simulation
 ) -> None:
     since = (datetime.now(UTC) - timedelta(minutes=30)).replace(second=0, microsecond=0)
+    before = late_events(settings, since)
+    until(lambda: late_events(settings, since) > before + 20, "events are late for the old job")
     stop_jobs(settings, (FAMILY,), print, stay_stopped=True)
     left = load_state(settings, FAMILY.name)
     save_state(settings, FAMILY.name, left.model_copy(update={"layout": STATE_LAYOUT - 1}))
@@ -181,6 +229,10 @@ def test_a_job_that_cannot_go_on_with_the_state_of_another_version_takes_up_its_
     state = load_state(settings, FAMILY.name)
     assert (state.layout, state.restored_from, state.lineage) == (STATE_LAYOUT, None, [state.job_id])
     assert state.resume is not None
+    # the next window to end holds events that were late for the first job: the second has to leave them out
+    assert sum(map(len, state.resume.late.values())) > 20
+    closed = max(state.resume.windows_up_to.values())
+    until(lambda: newest_end(settings, since) > closed, f"a window that ends after {closed:%H:%M} is written")
     nothing_is_lost_or_doubled(settings, simulation, since)
 
 
@@ -230,9 +282,10 @@ def test_the_client_goes_on_after_a_job_that_flink_does_not_take(settings: Setti
     ]
     java = find_java(settings.toolchain, settings.java_home, Console(stderr=True))
     client = subprocess.run(
-        [settings.toolchain / "streaming" / "bin" / "python", "-m", "streaming.submit", *map(json.dumps, jobs)],
+        [settings.toolchain / "streaming" / "bin" / "python", "-m", "streaming.submit"],
+        input="\n".join(map(json.dumps, jobs)),
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **flink_environment(settings, java)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **client_environment(settings, java)},
         capture_output=True,
         text=True,
         check=False,

@@ -45,6 +45,7 @@ def test_a_resumed_job_writes_only_what_is_beyond_the_tables(
     assert passes == (offset >= written.get(partition, 0))
 
 
+FIRST = datetime(2026, 1, 1)
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
     lambda moment: moment.replace(microsecond=0)
 )
@@ -67,17 +68,60 @@ def test_a_resumed_job_writes_only_windows_that_end_later(end: datetime, earlier
     assert passes == (seconds > 0)
 
 
-@given(end=moments, earlier_s=st.integers(0, 300), seconds=st.integers(-3, 3), offset=st.integers(97, 103))
-def test_what_a_resumed_job_is_the_first_to_write_is_late_for_a_window_that_was_closed(
-    end: datetime, earlier_s: int, seconds: int, offset: int
+def of_events(resume: Resume, condition: str, events: list[tuple[int, datetime]]) -> list[object]:
+    """What DuckDB finds ``condition`` to be for events of partition 0, each an offset and a time."""
+    values = ", ".join(f"({offset}, TIMESTAMP '{time.replace(tzinfo=None)}')" for offset, time in events)
+    with duckdb.connect() as database:
+        known = list(resume.late.get(0, [])) or "NULL"
+        database.execute(f"CREATE MACRO WAS_LATE(part, place) AS part = 0 AND place IN ({str(known).strip('[]')})")
+        found = database.execute(
+            f"SELECT {condition.replace('`', '').replace('TIMESTAMP_LTZ(6)', 'TIMESTAMP')} "
+            f"FROM (SELECT 0 AS kafka_partition, * FROM (VALUES {values}) AS v(kafka_offset, row_time)) "
+            "ORDER BY kafka_offset"
+        ).fetchall()
+    return [value for (value,) in found]
+
+
+@given(
+    end=moments,
+    earlier_s=st.integers(0, 300),
+    seconds=st.lists(st.integers(-3, 3), min_size=6, max_size=6),
+    late=st.sets(st.integers(97, 99)),
+    behind=st.booleans(),
+)
+def test_a_resumed_job_calls_late_what_the_old_one_did_and_beyond_it_what_is_behind_or_was_closed(
+    end: datetime, earlier_s: int, seconds: list[int], late: set[int], behind: bool
 ) -> None:
-    row_time = (end + timedelta(seconds=seconds)).replace(tzinfo=None)
-    condition = resume_after(end, earlier_s).is_after_its_window("row_time").replace("`", "")
-    ((is_late,),) = DATABASE.execute(
-        f"SELECT {condition.replace('TIMESTAMP_LTZ(6)', 'TIMESTAMP')} FROM (SELECT 0 AS kafka_partition, "
-        f"{offset} AS kafka_offset, TIMESTAMP '{row_time}' AS row_time)"
-    ).fetchall()
-    assert is_late == (offset >= 100 and seconds < 0)
+    resume = replace(resume_after(end, earlier_s), late={0: sorted(late)} if late else {})
+    times = [end + timedelta(seconds=each) for each in seconds]
+    found = of_events(
+        resume, resume.is_late("row_time", str(behind).upper()), list(zip(range(97, 103), times, strict=True))
+    )
+    written = [offset in late for offset in range(97, 100)]
+    assert found == [*written, *(behind or time < end for time in times[3:])]
+
+
+@given(end=moments, earlier_s=st.integers(0, 300), seconds=st.lists(st.integers(-3, 3), min_size=4, max_size=4))
+def test_what_was_written_moves_the_watermark_of_a_resumed_job_no_further_than_to_closed_windows(
+    end: datetime, earlier_s: int, seconds: list[int]
+) -> None:
+    resume = resume_after(end, earlier_s)
+    times = [(end + timedelta(seconds=each)).replace(tzinfo=None) for each in seconds]
+    found = of_events(resume, resume.watermark("`row_time`"), list(zip(range(98, 102), times, strict=True)))
+    until = end.replace(tzinfo=None)
+    assert found == [time if offset >= 100 or time <= until else None for offset, time in enumerate(times, 98)]
+
+
+def test_without_closed_windows_nothing_that_was_written_moves_the_watermark() -> None:
+    resume = Resume(read_from={}, written_up_to={0: 100}, windows_up_to={}, late={0: [98]})
+    events = [(98, FIRST), (99, FIRST), (100, FIRST)]
+    assert of_events(resume, resume.watermark("`row_time`"), events) == [None, None, FIRST]
+    assert of_events(resume, resume.is_late("row_time", "NULL"), events) == [True, False, None]
+
+
+def test_late_offsets_are_written_as_the_function_reads_them() -> None:
+    resume = Resume(read_from={}, written_up_to={}, windows_up_to={}, late={3: [5], 0: [17, 42]})
+    assert resume.late_offsets() == "0:17,42;3:5"
 
 
 def test_a_resumed_job_reads_every_partition_from_its_position() -> None:
