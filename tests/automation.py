@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from resources.dagster_client import LOCATION, REPOSITORY
 from settings import Settings
@@ -48,7 +49,9 @@ def sensor_selector(name: str) -> dict[str, str]:
     return {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION, "sensorName": name}
 
 
+@retry(retry=retry_if_exception_type(httpx.HTTPStatusError), stop=stop_after_attempt(5), wait=wait_fixed(1))
 def _do(settings: Settings, mutation: str, **variables: object) -> None:
+    """Change a schedule or sensor, again where the daemon sees it for the first time and adds its state too."""
     outcome = _query(settings, mutation, **variables)["__typename"]
     assert outcome in DONE, outcome
 
@@ -56,6 +59,9 @@ def _do(settings: Settings, mutation: str, **variables: object) -> None:
 def _query(settings: Settings, query: str, **variables: object) -> Any:
     answer = httpx.post(
         f"{settings.dagster_url}/graphql", json={"query": query, "variables": variables}, timeout=60
-    ).raise_for_status()
+    )
+    if answer.is_error:
+        print(answer.text)
+    answer.raise_for_status()
     [found] = answer.json()["data"].values()
     return found
