@@ -143,9 +143,8 @@ def differing_windows(settings: Settings, since: datetime) -> list[object]:
             ), found AS (
                 SELECT zone, window_start, event_count AS counted FROM windows
             )
-            SELECT zone, window_start, wanted.counted, found.counted
-            FROM wanted FULL JOIN found USING (zone, window_start)
-            WHERE wanted.counted IS DISTINCT FROM found.counted
+            SELECT *, 'only wanted' FROM (FROM wanted EXCEPT FROM found)
+            UNION ALL SELECT *, 'only found' FROM (FROM found EXCEPT FROM wanted)
         """).fetchall()
 
 
