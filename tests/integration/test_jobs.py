@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -70,17 +71,23 @@ def places(settings: Settings, ledger: Ledger) -> tuple[int, int]:
     return counted[0], counted[1]
 
 
-def unbalanced_minutes(settings: Settings, since: datetime) -> tuple[list[object], int]:
-    """Closed minutes whose distinct events are not those in windows and the late ones; and the closed minutes."""
+@contextmanager
+def in_duckdb(settings: Settings, since: datetime, *, windows: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """``windows``, ``late`` and ``events``, read in this order: what is late or in a window is in bronze."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        # in this order: what is late or in a window is in bronze
         for name, identifier in (
-            ("windows", f"silver.{FAMILY.name}_1m"),
+            ("windows", windows),
             ("late", "silver.late_events"),
             ("events", f"bronze.{FAMILY.name}_events"),
         ):
             connection.register(name, rows(settings, identifier, since))
+        yield connection
+
+
+def unbalanced_minutes(settings: Settings, since: datetime) -> tuple[list[object], int]:
+    """Closed minutes whose distinct events are not those in windows and the late ones; and the closed minutes."""
+    with in_duckdb(settings, since, windows=f"silver.{FAMILY.name}_1m") as connection:
         connection.execute(f"""
             CREATE TABLE minutes AS
             WITH closed AS (SELECT max(window_end) AS until FROM windows),
@@ -117,14 +124,7 @@ def newest_end(settings: Settings, since: datetime) -> datetime:
 
 def differing_windows(settings: Settings, since: datetime) -> list[object]:
     """Closed windows of five minutes that count something else than DuckDB in bronze without the late events."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, identifier in (
-            ("windows", f"silver.{FAMILY.name}_5m"),
-            ("late", "silver.late_events"),
-            ("events", f"bronze.{FAMILY.name}_events"),
-        ):
-            connection.register(name, rows(settings, identifier, since))
+    with in_duckdb(settings, since, windows=f"silver.{FAMILY.name}_5m") as connection:
         return connection.execute(f"""
             WITH firsts AS (
                 FROM events
