@@ -1,6 +1,7 @@
 """The job of one family: a single statement set, so that the topic is read and decoded once."""
 
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from pyflink.common import Configuration
@@ -58,7 +59,7 @@ def job_options(family: Family, settings: Settings) -> dict[str, str]:
         # generated methods beyond 4,000 characters would be cut into dozens, with fields in place of variables:
         # each is compiled by itself, and together they take the JVM's compiler longer than the whole
         "table.generated-code.max-length": "64000",
-        "table.exec.state.ttl": f"{family.deduplication_ttl.total_seconds() * 1000:.0f} ms",
+        "table.exec.state.ttl": f"{_milliseconds(family.deduplication_ttl)} ms",
         # the distinct events are deduplicated once, whatever reads them
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
         # the key of a zone's record follows from its group, and readers keep the greatest count
@@ -96,9 +97,12 @@ def submit(
     environment.execute_sql(sql.create_catalog(catalog_options(settings)))
     for declaration in source_declarations(family, settings, resume):
         environment.execute_sql(declaration)
-    get_gateway().jvm.city.lakehouse.watermark.ResumedWatermarks.createViews(
-        environment._j_tenv, sql.DECODED_VIEW, sql.ROW_TIME, sql.ARRIVAL, sql.VALID_VIEW, sql.BRONZE_VIEW
+    views = get_gateway().jvm.city.lakehouse.events.EventViews(
+        environment._j_tenv, sql.DECODED_VIEW, sql.ROW_TIME, sql.ARRIVAL
     )
+    views.create(sql.VALID_VIEW)
+    views.createApart(sql.BRONZE_VIEW)
+    views.createDistinct(sql.DISTINCT_VIEW, "event_id", _milliseconds(family.deduplication_ttl))
     if resume is not None and resume.late:
         was_late = get_gateway().jvm.city.lakehouse.resume.WasLate(resume.late_offsets())
         environment._j_tenv.createTemporarySystemFunction(WAS_LATE, was_late)
@@ -131,7 +135,6 @@ def declarations(family: Family, settings: Settings, resume: Resume | None) -> t
     """The job's views of valid events and its Kafka sinks, in the order in which they build on each other."""
     servers = settings.kafka_bootstrap_servers
     return (
-        sql.create_distinct_view(),
         sql.create_on_time_view(family, resume),
         hot_sql.create_hot_events_view(family),
         hot_sql.create_readings_sink(family, bootstrap_servers=servers),
@@ -149,6 +152,10 @@ def inserts(family: Family, resume: Resume | None) -> dict[str, str]:
         "readings": hot_sql.insert_readings(family),
         "zones": hot_sql.insert_zones(family),
     }
+
+
+def _milliseconds(length: timedelta) -> int:
+    return length // timedelta(milliseconds=1)
 
 
 def _remote_environment(flink_url: str, configuration: Configuration) -> StreamExecutionEnvironment:

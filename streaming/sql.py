@@ -48,6 +48,7 @@ VALID_VIEW = "valid_events"
 BRONZE_VIEW = "bronze_events"
 """The same in a task of its own, so that closing files at a checkpoint does not hold up the hot path."""
 DISTINCT_VIEW = "distinct_events"
+"""Valid events without those whose identifier was seen before; the contract says how long one is remembered."""
 ON_TIME_VIEW = "on_time_events"
 CATALOG = "iceberg_catalog"
 ROW_TIME = "row_time"
@@ -151,16 +152,6 @@ def _decoded(column: Column) -> str:
         return f"`{column.name}`"
     names = ", ".join(f"`{name}`" for name in (column.name, *reversed(column.formerly)))
     return f"COALESCE({names}) AS `{column.name}`"
-
-
-def create_distinct_view() -> str:
-    """Leave out an event whose identifier was seen before; the job's state TTL says how long one is remembered."""
-    return (
-        f"CREATE TEMPORARY VIEW {DISTINCT_VIEW} AS SELECT * FROM (\n"
-        f"  SELECT *, ROW_NUMBER() OVER (PARTITION BY `event_id` ORDER BY `{ARRIVAL}`) AS occurrence\n"
-        f"  FROM {VALID_VIEW}\n"
-        ") WHERE occurrence = 1"
-    )
 
 
 def create_on_time_view(family: Family, resume: Resume | None = None) -> str:

@@ -9,10 +9,11 @@ from contracts import LakehouseError
 from settings import Settings
 from stack.local.files import write_private
 
-STATE_LAYOUT = 2
+STATE_LAYOUT = 3
 """Counts the changes of :mod:`streaming` after which a savepoint of the version before does not fit.
 
 2: a window belongs to the aggregation, rather than to rows that were made for it.
+3: what was seen is keyed by the identifier itself, rather than by a row of it.
 """
 
 

@@ -21,7 +21,7 @@ LOWEST = 19
 
 TABLE_THREADS = (
     "bronze_events[",
-    "Deduplicate[",
+    "Deduplicate",
     "WindowAggregate",
     "GlobalWindowAgg",
     "GroupAggregate[",

@@ -53,7 +53,7 @@ def _compile(toolchain: Path, java_home: Path, flink: Path, classes: Path) -> No
         "-target",
         RELEASE,
         "-classpath",
-        os.pathsep.join(str(jar) for jar in sorted(flink.glob("*.jar"))),
+        os.pathsep.join((*(str(jar) for jar in sorted(flink.glob("*.jar"))), class_path(toolchain, "flink"))),
         "-d",
         classes,
         *_files("src"),

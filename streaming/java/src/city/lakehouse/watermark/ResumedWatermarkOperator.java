@@ -19,7 +19,7 @@ import org.apache.flink.table.data.RowData;
  * This operator announces the watermark of the checkpoint before the first event. It keeps the smallest of all
  * subtasks, as the window operators do ({@code WindowAggOperator}).
  */
-final class ResumedWatermarkOperator extends AbstractStreamOperator<RowData>
+public final class ResumedWatermarkOperator extends AbstractStreamOperator<RowData>
         implements OneInputStreamOperator<RowData, RowData> {
 
     private static final long serialVersionUID = 1L;
