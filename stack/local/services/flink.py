@@ -127,7 +127,10 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.process.size": TASK_MANAGER_MEMORY,
         # RocksDB's; the heap holds open Parquet files
         "taskmanager.memory.managed.fraction": 0.25,
-        # all of the buffers below; a fraction of the whole would follow the size of the heap
+        # rows that wait for a task which closes files, without holding up the source: the hot topic shares it. A
+        # channel has ten buffers and no option to have more, so they are large (32 KB would be 0.2 s at 7,000/s)
+        "taskmanager.memory.segment-size": "512k",
+        # all of the buffers; a fraction of the whole would follow the size of the heap
         "taskmanager.memory.network.min": "256m",
         "taskmanager.memory.network.max": "256m",
         "taskmanager.numberOfTaskSlots": slots,
@@ -145,9 +148,9 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         # ms; of what the REST interface tells of running jobs
         "metrics.fetcher.update-interval": 1000,
         "state.backend.type": "rocksdb",
-        # nearly every event is new: the deduplication asks for keys that are not there
+        # nearly every event is new: after a restore the deduplication asks for keys that are not there
         "state.backend.rocksdb.use-bloom-filter": True,
-        "state.backend.rocksdb.options-factory": "city.lakehouse.state.MemtableFilter",
+        "state.backend.rocksdb.options-factory": "city.lakehouse.state.MostlyWritten",
         # whole filters are megabytes, and each that has left the cache was read and checksummed again for one key
         "state.backend.rocksdb.memory.partitioned-index-filters": True,
         # parts of 4 KB are thousands, and to find the one of a key costs more than what stands in it
@@ -158,8 +161,8 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "state.backend.rocksdb.memory.high-prio-pool-ratio": 0.3,
         # each checkpoint flushes what came since: levels would merge those small files with all of the first level
         "state.backend.rocksdb.compaction.style": "UNIVERSAL",
-        # rows that a task can take while it closes files, without holding up the source: the hot topic shares it
-        "taskmanager.network.memory.floating-buffers-per-gate": 1024,
+        # most of it are identifiers, which get no smaller
+        "state.backend.rocksdb.compression.per.level": "NO_COMPRESSION",
         # pools of the S3 client keep the class loader of the job that started them; once that was stopped it would
         # load nothing any more, and the first large upload after that failed, like all that followed
         "classloader.check-leaked-classloader": False,
