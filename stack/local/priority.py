@@ -11,11 +11,14 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-TABLES = 5
-"""Added to the nice value of what writes tables all the time, which gets a third of what others get (sched(7))."""
+TABLES = 15
+"""Added to the nice value of what writes tables all the time: a thread has a thirtieth of the weight of others.
 
-BACKGROUND = 10
-"""That of batch work: a third of that again."""
+A dozen such threads want to run at the same time. With a third each they had more than all others together, and a
+hop of the hot path that had fallen behind did not get the core that it needed to catch up."""
+
+BACKGROUND = 18
+"""That of batch work: half of that again."""
 
 LOWEST = 19
 
@@ -27,7 +30,7 @@ TABLE_THREADS = (
     "GroupAggregate[",
     "AsyncOperations",
     "Flink-RocksDBSt",
-    "rocksdb:",
+    "rocksdb:high",
     "iceberg-worker-",
     "s3a-",
     "java-sdk-",
@@ -36,6 +39,9 @@ TABLE_THREADS = (
 """What the names of those threads begin with: every task but the sources, which write the hot topics too, and what
 works for them. The kernel keeps fifteen characters of a name. Others are left alone, those that start tasks above
 all: a thread has the priority of the one that started it, and who has given it up does not get it back."""
+
+MERGING_THREADS = ("rocksdb:low",)
+"""Of RocksDB too: what it merges is in its files already, and tasks wait for it only where it falls far behind."""
 
 
 def giving_way(command: tuple[str, ...], nice: int) -> tuple[str, ...]:
@@ -46,8 +52,14 @@ def giving_way(command: tuple[str, ...], nice: int) -> tuple[str, ...]:
 def lower_table_threads(pid: int) -> None:
     """Lower the threads of a TaskManager that write tables; where there is no such process, or no /proc, none."""
     with suppress(OSError):
-        lower = min(os.getpriority(os.PRIO_PROCESS, pid) + TABLES, LOWEST)
+        whole = os.getpriority(os.PRIO_PROCESS, pid)
         for thread in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):  # it has ended since
-                if (thread / "comm").read_text().startswith(TABLE_THREADS):
-                    os.setpriority(os.PRIO_PROCESS, int(thread.name), lower)
+                if added := _given_up((thread / "comm").read_text()):
+                    os.setpriority(os.PRIO_PROCESS, int(thread.name), min(whole + added, LOWEST))
+
+
+def _given_up(thread_name: str) -> int:
+    if thread_name.startswith(MERGING_THREADS):
+        return BACKGROUND
+    return TABLES if thread_name.startswith(TABLE_THREADS) else 0

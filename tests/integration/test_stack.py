@@ -32,7 +32,7 @@ from stack.cli import toolchain_folder
 from stack.errors import StackError
 from stack.local import lifecycle
 from stack.local.local_env import load_local_settings
-from stack.local.priority import TABLES
+from stack.local.priority import LOWEST, TABLES
 from stack.local.status import ServiceStatus, StackStatus, status
 from stack.local.supervisor import Supervisor
 
@@ -227,7 +227,7 @@ def test_tasks_that_write_tables_give_way_to_the_sources(settings: Settings) -> 
     own = os.getpriority(os.PRIO_PROCESS, pid or 0)
     source, *others = sorted(tasks, key=lambda name: not name.startswith("Source: "))
     assert others
-    expected = {source: {own}, **{name: {own + TABLES} for name in others}}
+    expected = {source: {own}, **{name: {min(own + TABLES, LOWEST)} for name in others}}
     until(lambda: nice_of_tasks() == expected, f"tasks give way: {expected}")
 
 
