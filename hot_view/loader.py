@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -14,8 +15,9 @@ from confluent_kafka import Message
 from contracts import Family, families
 from hot_view.batch import BatchReader
 from hot_view.metrics import Metrics
+from hot_view.records import Update
 from hot_view.source import HotTopics
-from hot_view.view import View, ViewLostError
+from hot_view.view import Position, View, ViewLostError
 from resources.hot_view import connect
 from resources.kafka import KafkaUnavailableError
 from resources.service import run_until_terminated
@@ -52,7 +54,10 @@ def load(settings: Settings, stopping: threading.Event) -> None:
 
 
 class Loader:
-    """Reads the hot topics and writes the view, until ``stopping`` is set."""
+    """Reads the hot topics and writes the view, until ``stopping`` is set.
+
+    While Redis takes in a batch, the next one is read: one after the other took twice as long for each.
+    """
 
     def __init__(
         self, settings: Settings, members: Sequence[Family], metrics: Metrics, stopping: threading.Event
@@ -63,6 +68,8 @@ class Loader:
         self._batches = BatchReader(members, metrics)
         self._metrics = metrics
         self._stopping = stopping
+        self._writer = ThreadPoolExecutor(1, "writer")
+        self._writing: Future[int] | None = None
         self._purged = {family.name: b"" for family in members}
 
     def run(self) -> None:
@@ -74,7 +81,10 @@ class Loader:
                 try:
                     if messages := self._topics.batch():
                         self._load(messages)
+                    else:
+                        self._wait_until_written()
                     if time.monotonic() >= next_tick:
+                        self._wait_until_written()
                         self._tick()
                         next_tick = time.monotonic() + TICK_S
                 except ViewLostError:
@@ -84,6 +94,7 @@ class Loader:
         except Stopped:
             logger.info("stopped")
         finally:
+            self._writer.shutdown()
             self._topics.close()
             self._client.close()
 
@@ -94,10 +105,24 @@ class Loader:
 
     def _load(self, messages: Sequence[Message]) -> None:
         updates, positions = self._batches.read(messages)
+        self._wait_until_written()
+        self._writing = self._writer.submit(self._write, updates, positions)
+
+    def _write(self, updates: Iterable[Update], positions: Mapping[Position, int]) -> int:
         with self._metrics.apply_seconds.time():
-            changed = self._persist(lambda: self._view.apply(updates, positions))
-        self._metrics.batches.inc()
-        self._metrics.changes.inc(changed)
+            return self._persist(lambda: self._view.apply(updates, positions))
+
+    def _wait_until_written(self) -> None:
+        """Wait for the batch that is being written, if there is one.
+
+        Raises:
+            ViewLostError: it was not written, the view is gone.
+            Stopped: the loader is to stop.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            self._metrics.changes.inc(writing.result())
+            self._metrics.batches.inc()
 
     def _tick(self) -> None:
         self._persist(self._view.check)

@@ -6,21 +6,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from contracts import ColumnType, Family, LakehouseError
-from contracts.tables import EVENT_COLUMNS, KAFKA_COLUMNS
+from contracts import Family, LakehouseError
 from resources.hot_view import MINUTE_FOR, entry, zone_bytes
 
 _SENSOR = b"sensor:"
 _ZONE = b"zone:"
 
-_READING_TIMES = tuple(
-    column.name for column in (*EVENT_COLUMNS, *KAFKA_COLUMNS) if column.type is ColumnType.TIMESTAMP
-)
-_MINUTE_TIMES = ("minute", "newest_event")
-
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE_FOR_US = MINUTE_FOR // _MICROSECOND
 
+_DATE_WIDTH = len("2026-11-24")
 _SECONDS_WIDTH = len("2026-11-24T07:00:00")
 _OFFSETS = 10**19
 _PARTITIONS = 10**10
@@ -85,7 +80,7 @@ class RecordReader:
             self._prefix + key,
             order,
             zone_bytes(fields.get("zone")),
-            _canonical(value, fields, _READING_TIMES),
+            _one_line(value, fields),
             (event_us + self._stale_after_us) // 1000,
         )
 
@@ -98,14 +93,14 @@ class RecordReader:
             self._prefix + key,
             (minute_us * _OFFSETS + fields["event_count"]) * _PARTITIONS,
             zone_bytes(fields["zone"]),
-            _canonical(value, fields, _MINUTE_TIMES),
+            _one_line(value, fields),
             (minute_us + _MINUTE_FOR_US) // 1000,
         )
 
 
 def _epoch_us(text: str) -> int:
     """Microseconds from the epoch to an instant such as ``2026-11-24T07:00:00.123Z``; any number of decimals."""
-    if text[-1] != "Z":
+    if text[-1] != "Z" or text[_DATE_WIDTH] != "T":
         raise ValueError(f"{text!r} is no instant in UTC")
     decimals = text[_SECONDS_WIDTH:-1]
     seconds_us = _whole_seconds_us(text[:_SECONDS_WIDTH])
@@ -121,9 +116,5 @@ def _whole_seconds_us(text: str) -> int:
     return int(datetime.fromisoformat(f"{text}+00:00").timestamp()) * 1_000_000
 
 
-def _canonical(value: bytes, fields: dict[str, Any], times: tuple[str, ...]) -> bytes:
-    """Return ``value`` itself where it is one line and its times are RFC 3339, else written anew so that it is."""
-    blanks = [name for name in times if fields[name][10] == " "]
-    if not blanks and b"\n" not in value:
-        return value
-    return orjson.dumps(fields | {name: fields[name].replace(" ", "T") for name in blanks})
+def _one_line(value: bytes, fields: dict[str, Any]) -> bytes:
+    return value if b"\n" not in value else orjson.dumps(fields)

@@ -31,24 +31,18 @@ def reading(**changes: Any) -> bytes:
     return orjson.dumps(fields | changes)
 
 
-def written(moment: datetime, decimals: int, separator: str) -> str:
+def written(moment: datetime, decimals: int) -> str:
     fraction = f"{moment.microsecond:06}"[:decimals]
-    return moment.strftime(f"%Y-%m-%d{separator}%H:%M:%S") + (f".{fraction}" if decimals else "") + "Z"
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if decimals else "") + "Z"
 
 
-@given(
-    moment=st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)),
-    decimals=st.integers(0, 6),
-    separator=st.sampled_from("T "),
-)
-def test_any_form_of_an_instant_gives_expiry_and_a_document_in_rfc_3339(
-    moment: datetime, decimals: int, separator: str
-) -> None:
-    text = written(moment, decimals, separator)
+@given(moment=st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)), decimals=st.integers(0, 6))
+def test_an_instant_with_any_number_of_decimals_gives_the_expiry(moment: datetime, decimals: int) -> None:
+    text = written(moment, decimals)
     instant = datetime.fromisoformat(text)
     update = READER.read(b"sensor:s1", reading(event_time=text))
     assert update.expires_ms == (instant - EPOCH + TRAFFIC.stale_after) // timedelta(milliseconds=1)
-    assert orjson.loads(update.document) == orjson.loads(reading(event_time=text.replace(" ", "T")))
+    assert update.document == reading(event_time=text)
 
 
 @given(
@@ -59,7 +53,7 @@ def test_the_order_is_that_of_time_then_offset_then_partition(
     first: tuple[int, int, int], second: tuple[int, int, int]
 ) -> None:
     def entry(place: tuple[int, int, int]) -> bytes:
-        text = written(EPOCH + timedelta(microseconds=place[0]), 6, "T")
+        text = written(EPOCH + timedelta(microseconds=place[0]), 6)
         value = reading(event_time=text, kafka_offset=place[1], kafka_partition=place[2])
         return READER.read(b"sensor:s1", value).entry()[:47]
 
@@ -84,15 +78,15 @@ def test_a_document_of_several_lines_becomes_one() -> None:
 def test_a_minute_is_kept_while_it_can_be_in_a_window() -> None:
     fields = {
         "zone": "centre",
-        "minute": "2026-11-24 07:00:00Z",
+        "minute": "2026-11-24T07:00:00Z",
         "event_count": 5,
-        "newest_event": "2026-11-24 07:00:01Z",
+        "newest_event": "2026-11-24T07:00:01Z",
     }
     update = READER.read(b"zone:centre:2026-11-24T07:00", orjson.dumps(fields))
     assert update.key == b"hot:traffic:zone:centre:2026-11-24T07:00"
     start = datetime(2026, 11, 24, 7, tzinfo=UTC)
     assert update.expires_ms == (start - EPOCH + MINUTE_FOR) // timedelta(milliseconds=1)
-    assert orjson.loads(update.document)["minute"] == "2026-11-24T07:00:00Z"
+    assert update.document == orjson.dumps(fields)
 
 
 @pytest.mark.parametrize("value", [None, b""])
@@ -111,6 +105,7 @@ def test_a_null_value_is_a_tombstone(value: bytes | None) -> None:
         (b"sensor:s1", reading(event_time=None)),
         (b"sensor:s1", reading(event_time="")),
         (b"sensor:s1", reading(event_time="2026-11-24T07:00:00")),
+        (b"sensor:s1", reading(event_time="2026-11-24 07:00:00Z")),
         (b"sensor:s1", reading(event_time="2026-11-24T07:00:00+01:00Z")),
         (b"sensor:s1", reading(event_time="2026-11-24T07:00:00.-12345Z")),
         (b"sensor:s1", reading(event_time="2026-02-30T07:00:00Z")),
