@@ -5,8 +5,12 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 
 import org.apache.flink.api.common.serialization.SerializationSchema;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonEncoding;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonGenerator;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.SerializableString;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.StreamWriteFeature;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.io.SerializedString;
 import org.apache.flink.table.api.ValidationException;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.types.logical.LocalZonedTimestampType;
@@ -22,10 +26,10 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
 
     private final RowType type;
 
-    private transient JsonFactory json;
     private transient ByteArrayOutputStream bytes;
+    private transient JsonGenerator generator;
     private transient FieldWriter[] writers;
-    private transient String[] names;
+    private transient SerializableString[] names;
 
     /**
      * @throws ValidationException where a field has a type that no column of a contract has
@@ -36,17 +40,20 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
     }
 
     @Override
-    public void open(InitializationContext context) {
-        json = new JsonFactory();
+    public void open(InitializationContext context) throws IOException {
         bytes = new ByteArrayOutputStream(EXPECTED_BYTES);
-        names = type.getFieldNames().toArray(String[]::new);
+        JsonFactory json =
+                JsonFactory.builder().enable(StreamWriteFeature.USE_FAST_DOUBLE_WRITER).build();
+        // one for all rows: it is looked up where the thread keeps its buffers
+        generator = json.createGenerator(bytes, JsonEncoding.UTF8).setRootValueSeparator(null);
+        names = type.getFieldNames().stream().map(SerializedString::new).toArray(SerializableString[]::new);
         writers = writers(type, new InstantText());
     }
 
     @Override
     public byte[] serialize(RowData row) {
         bytes.reset();
-        try (JsonGenerator generator = json.createGenerator(bytes)) {
+        try {
             generator.writeStartObject();
             for (int field = 0; field < writers.length; field++) {
                 generator.writeFieldName(names[field]);
@@ -57,6 +64,7 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
                 }
             }
             generator.writeEndObject();
+            generator.flush();
         } catch (IOException failed) {
             throw new UncheckedIOException("a row is not writable as JSON: " + row, failed);
         }
@@ -71,7 +79,10 @@ final class EventJsonSerializationSchema implements SerializationSchema<RowData>
         switch (type.getTypeRoot()) {
             case CHAR:
             case VARCHAR:
-                return (row, field, generator) -> generator.writeString(row.getString(field).toString());
+                return (row, field, generator) -> {
+                    byte[] utf8 = row.getString(field).toBytes();
+                    generator.writeUTF8String(utf8, 0, utf8.length);
+                };
             case BOOLEAN:
                 return (row, field, generator) -> generator.writeBoolean(row.getBoolean(field));
             case INTEGER:

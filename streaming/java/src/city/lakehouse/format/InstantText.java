@@ -9,7 +9,7 @@ import org.apache.flink.table.data.TimestampData;
 /**
  * Writes instants as RFC 3339 has them, in UTC and with milliseconds or, where there are some, microseconds.
  *
- * <p>Many events of a stream share their second: its text is kept.
+ * <p>Events of a stream lie in a few seconds: their texts are kept.
  */
 final class InstantText {
 
@@ -17,9 +17,11 @@ final class InstantText {
     private static final int SECOND_LENGTH = 19;
     private static final int MILLISECOND_DIGITS = 3;
     private static final int MICROSECOND_DIGITS = 6;
+    private static final int SECONDS_KEPT = 64;
 
     private final char[] text = new char[SECOND_LENGTH + 1 + MICROSECOND_DIGITS + 1];
-    private long second = Long.MIN_VALUE;
+    private final String[] texts = new String[SECONDS_KEPT];
+    private final long[] seconds = new long[SECONDS_KEPT];
 
     /** Where the last instant was written to. */
     char[] characters() {
@@ -45,10 +47,11 @@ final class InstantText {
     }
 
     private void writeSecond(long epochSecond) {
-        if (epochSecond != second) {
-            SECOND.format(LocalDateTime.ofEpochSecond(epochSecond, 0, ZoneOffset.UTC))
-                    .getChars(0, SECOND_LENGTH, text, 0);
-            second = epochSecond;
+        int place = Math.floorMod(epochSecond, SECONDS_KEPT);
+        if (texts[place] == null || seconds[place] != epochSecond) {
+            texts[place] = SECOND.format(LocalDateTime.ofEpochSecond(epochSecond, 0, ZoneOffset.UTC));
+            seconds[place] = epochSecond;
         }
+        texts[place].getChars(0, SECOND_LENGTH, text, 0);
     }
 }
