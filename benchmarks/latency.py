@@ -33,8 +33,10 @@ from settings.model import ROOT
 PROBES_PER_S = 20
 PROBE_SENSORS = 700
 """More than are on their way at once, so that one probe never hides behind the next."""
-POLL_S = 0.002
-POLL_SHARE = 0.03
+POLL_S = 0.004
+"""Probes look at the same time, so that their looks are one request: five hundred a second were a tenth of a core,
+of which the stack had that much less."""
+POLL_SHARE = 0.05
 """Of the time waited so far: probes that wait long must not ask so often that they are what slows the rest."""
 GIVE_UP_S = 60.0
 """Long, since of a stack that falls behind it is worth more to know by how much than that it does."""
@@ -216,8 +218,13 @@ async def _follow(producer: Producer, view: HotViewReader, family: Family, numbe
         if entry is not None and wanted in entry:
             samples.readable_ms.append((time.monotonic() - begun) * 1000)
             return
-        await asyncio.sleep(max(POLL_S, POLL_SHARE * waited))
+        await asyncio.sleep(_until_next_look(time.monotonic() + POLL_SHARE * waited))
     samples.lost += 1
+
+
+def _until_next_look(earliest: float) -> float:
+    """Seconds from now to the first multiple of :data:`POLL_S` after ``earliest``."""
+    return (earliest // POLL_S + 1) * POLL_S - time.monotonic()
 
 
 def _event(family: Family, sensor_id: str, number: int) -> dict[str, Any]:
