@@ -17,6 +17,9 @@ from stack.toolchain.jars import class_path
 TASK_MANAGER = "flink-taskmanager"
 JOB_MANAGER_MEMORY = "1024m"
 TASK_MANAGER_MEMORY = "3200m"
+LARGEST_BUFFER_KIB = 512
+SMALLEST_BUFFER_KIB = 32
+"""Flink's own."""
 TASK_MANAGER_OPTIONS = (
     # a job that goes on after an OutOfMemoryError somewhere is in a state that nobody knows
     "-XX:+ExitOnOutOfMemoryError",
@@ -129,7 +132,7 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "taskmanager.memory.managed.fraction": 0.25,
         # rows that wait for a task which closes files, without holding up the source: the hot topic shares it. A
         # channel has ten buffers and no option to have more, so they are large (32 KB would be 0.2 s at 7,000/s)
-        "taskmanager.memory.segment-size": "512k",
+        "taskmanager.memory.segment-size": f"{_buffer_kib(settings.flink_parallelism)}k",
         # all of the buffers; a fraction of the whole would follow the size of the heap
         "taskmanager.memory.network.min": "256m",
         "taskmanager.memory.network.max": "256m",
@@ -177,6 +180,12 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "io.tmp.dirs": str(settings.home / "data" / "flink"),
         "env.java.opts.all": f"{_module_options(settings)} -Djava.io.tmpdir={settings.home / 'data' / 'flink'}",
     }
+
+
+def _buffer_kib(parallelism: int) -> int:
+    """KiB of a buffer: a power of two, and less the more channels there are, of which each needs one at least."""
+    channels = parallelism**2
+    return max(SMALLEST_BUFFER_KIB, LARGEST_BUFFER_KIB >> (channels - 1).bit_length())
 
 
 def _module_options(settings: Settings) -> str:
