@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from stack.toolchain.environments import make_environment
 ENVIRONMENTS = {AirflowVersion.TWO: "airflow2", AirflowVersion.THREE: "airflow"}
 """Names of the environments, each of which has a lock."""
 SIDE = Path(__file__).with_name("airflow_side.py")
+LOCAL_SETTINGS = Path(__file__).with_name("airflow_local_settings.py")
 PATIENCE_S = 400
 CONNECTION_VARIABLE = "AIRFLOW_CONN_LAKEHOUSE_DAGSTER"
 
@@ -33,8 +35,10 @@ class Airflow:
         self.home, self.dags, self._plugins = home, home / "dags", home / "plugins"
         self.python = environment(toolchain, ENVIRONMENTS[version]) / "bin" / "python"
         self.log = home / "log"
-        for folder in (self.dags, self._plugins):
+        configuration = home / "config"
+        for folder in (self.dags, self._plugins, configuration):
             folder.mkdir(parents=True)
+        shutil.copy(LOCAL_SETTINGS, configuration)
         self._connection = {"conn_type": "http", "host": dagster_url, "password": token}
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
