@@ -165,7 +165,16 @@ def _start_load(rate: float, seconds: float, sensors: int) -> "subprocess.Popen[
         str(sensors // len(families())),
         "--json",
     ]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    # a session of its own: Linux gives sessions their shares of the cores (sched_autogroup_enabled, see sched(7)),
+    # and a probe beside this load in one waited a tenth of a second for its turn to look
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
 
 
 async def _probe(settings: Settings, seconds: float, spent: Callable[[], dict[str, float]]) -> Samples:

@@ -20,6 +20,10 @@ hop of the hot path that had fallen behind did not get the core that it needed t
 BACKGROUND = 18
 """That of batch work: half of that again."""
 
+BACKGROUND_SESSION = 10
+"""Nice value of a session of batch work: a tenth of the weight of all other services together, so that it goes on
+where those want all there is."""
+
 LOWEST = 19
 
 TABLE_THREADS = (

@@ -17,8 +17,9 @@ from supervisor.xmlrpc import SupervisorTransport
 from settings import Settings
 from settings.model import ROOT
 from stack.errors import StackError
+from stack.local import supervisord
 from stack.local.files import write_private
-from stack.local.priority import giving_way
+from stack.local.priority import BACKGROUND, BACKGROUND_SESSION, giving_way
 from stack.local.service import Service
 
 SOCKET_PATH_LIMIT = 100
@@ -63,7 +64,8 @@ class Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         (self._logs / "supervisord.log").unlink(missing_ok=True)  # restarts are counted from this start
         configuration = write_private(self._run / "supervisord.conf", self._configuration(services))
-        command: list[str | Path] = [self._toolchain / "main" / "bin" / "supervisord", "-c", configuration]
+        python = self._toolchain / "main" / "bin" / "python"
+        command: list[str | Path] = [python, "-m", supervisord.__name__, "-c", configuration]
         started = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         if started.returncode:
             raise StackError(f"the supervisor did not start: {started.stderr.strip() or started.stdout.strip()}")
@@ -175,6 +177,8 @@ class Supervisor:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
+        if service.nice >= BACKGROUND:
+            environment[supervisord.SESSION_NICE] = str(BACKGROUND_SESSION)
         command = giving_way(service.command, service.nice) if service.nice else service.command
         return {
             "command": " ".join(_quote(word) for word in command),
