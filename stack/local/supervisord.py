@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from time import sleep
 
 from supervisor import supervisord
 from supervisor.options import ServerOptions
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 SESSION_NICE = "LAKEHOUSE_SESSION_NICE"
 """Environment variable of a service that has a session of its own: the session's nice value."""
@@ -38,25 +38,18 @@ class SessionOptions(ServerOptions):  # type: ignore[misc] # supervisor has no t
 
 
 def lower_session(nice: int) -> None:
-    """Give this process' session a nice value, where the kernel has such."""
-    for _ in range(TRIES):
-        with suppress(FileNotFoundError):
-            try:
-                AUTOGROUP.write_text(str(nice))
-            except BlockingIOError:
-                sleep(PAUSE_S)
-                continue
-        return
+    """Give this process' session a nice value; where the kernel does not take it, the service runs without."""
+    with suppress(OSError):
+        again = retry_if_exception_type(BlockingIOError)
+        retrying = Retrying(retry=again, stop=stop_after_attempt(TRIES), wait=wait_fixed(PAUSE_S), reraise=True)
+        retrying(AUTOGROUP.write_text, str(nice))
 
 
 def main() -> None:
     """Run supervisord with the arguments of the command line."""
-    options = SessionOptions()
-    options.realize()
-    options.first, options.test = True, False
-    supervisord.go(options)
-    options.close_httpservers()
-    options.close_logger()
+    # its own main makes its options by this name, and makes them anew after each SIGHUP
+    supervisord.ServerOptions = SessionOptions
+    supervisord.main()
 
 
 if __name__ == "__main__":
