@@ -243,10 +243,12 @@ def read(look: Callable[[], tuple[int, int]]) -> tuple[int, int]:
 def test_windows_equal_their_recomputation_from_bronze(settings: Settings) -> None:
     """The live minutes that are closed: DuckDB computes each window from bronze."""
     family = contracts.family("energy")
-    options = SimulationOptions(families=(family,), sensors=40, rate=200, duration=timedelta(seconds=150))
     started = datetime.now(UTC)
-    (ledger,) = run_simulation(options, settings)
     first = (started + timedelta(minutes=1)).replace(second=0, microsecond=0)
+    # so long that the watermark passes the first whole minute
+    duration = first + timedelta(minutes=1, seconds=30) - started
+    options = SimulationOptions(families=(family,), sensors=40, rate=200, duration=duration)
+    (ledger,) = run_simulation(options, settings)
     numbers = Numbers(settings, ledger, first, first + timedelta(minutes=1))
 
     def windows() -> int:
