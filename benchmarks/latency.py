@@ -9,23 +9,25 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
 import psutil
 from confluent_kafka import Producer
 from pydantic import BaseModel
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from api.latest.reader import HotViewReader, HotViewUnavailableError
 from benchmarks.processes import cpu_of_tree, cpu_seconds, used
 from contracts import Family, LakehouseError, families
 from contracts.tables import event_columns
-from resources.hot_view import connect_async, reading_key
+from resources.hot_view import changes_key, connect_async, reading_key
 from resources.kafka import client_config
 from settings import Settings
 from settings.model import ROOT
@@ -40,6 +42,11 @@ POLL_SHARE = 0.05
 """Of the time waited so far: probes that wait long must not ask so often that they are what slows the rest."""
 GIVE_UP_S = 60.0
 """Long, since of a stack that falls behind it is worth more to know by how much than that it does."""
+LOOKS_BACK_EVERY = 4
+"""Of so many probes one looks when its value was written: that costs a millisecond or two."""
+CHANGES_LOOKED_AT = 500
+"""Of the hot view, newest first: what a probe has just seen is among them, unless the probe came a tenth of a
+second late. To look further would be a load of its own, by which the next probes came later still."""
 FLUSH_S = 10.0
 LINGER_MS = 5
 
@@ -60,7 +67,10 @@ class LatencyReport(BaseModel):
     """Percentiles of the time to be readable, in milliseconds, and what the machine did meanwhile.
 
     ``lost`` probes were not readable within a minute; they are in no percentile. Of the time to be readable,
-    ``acknowledged_p50_ms`` is until the broker has the event; the rest is Flink, the hot topic and the loader.
+    ``acknowledged_p50_ms`` is until the broker has the event. From then to ``written_p50_ms`` are Flink, the hot
+    topic and the loader: until Redis has the value, by its own clock, in whole milliseconds; ``written`` probes
+    saw it soon enough after that to tell. What is left until ``p50_ms`` is the probe's: on a machine that is busy
+    it waits for its turn to look.
     """
 
     rate: float
@@ -76,6 +86,9 @@ class LatencyReport(BaseModel):
     p999_ms: float
     max_ms: float
     acknowledged_p50_ms: float
+    written: int
+    written_p50_ms: float | None
+    written_p99_ms: float | None
     cores: int
     cpu_share: dict[str, float]
     cpu_s_per_million: dict[str, float]
@@ -83,12 +96,14 @@ class LatencyReport(BaseModel):
 
 @dataclass(slots=True)
 class Samples:
-    """What the probes have measured: until the value is readable, and until the broker has taken the event.
+    """What the probes have measured: until the broker has taken the event, until Redis has the value, and until it
+    is readable.
 
     ``cpu`` is what each process used in the ``seconds`` in which probes were sent: the load lasts no longer.
     """
 
     readable_ms: list[float] = field(default_factory=list)
+    written_ms: list[float] = field(default_factory=list)
     acknowledged_ms: list[float] = field(default_factory=list)
     lost: int = 0
     cpu: dict[str, float] = field(default_factory=dict)
@@ -145,10 +160,17 @@ def measure_latency(
         p999_ms=round(p999, 2),
         max_ms=round(float(readable.max()), 2),
         acknowledged_p50_ms=round(float(np.median(samples.acknowledged_ms)), 2),
+        written=len(samples.written_ms),
+        written_p50_ms=_percentile(samples.written_ms, 50),
+        written_p99_ms=_percentile(samples.written_ms, 99),
         cores=psutil.cpu_count() or 1,
         cpu_share={name: round(seconds / samples.seconds, 3) for name, seconds in samples.cpu.items()},
         cpu_s_per_million={name: round(seconds / in_flight * 1e6, 2) for name, seconds in samples.cpu.items()},
     )
+
+
+def _percentile(values: Sequence[float], q: float) -> float | None:
+    return round(float(np.percentile(values, q)), 2) if values else None
 
 
 def _start_load(rate: float, seconds: float, sensors: int) -> "subprocess.Popen[str]":
@@ -178,10 +200,10 @@ def _start_load(rate: float, seconds: float, sensors: int) -> "subprocess.Popen[
 
 
 async def _probe(settings: Settings, seconds: float, spent: Callable[[], dict[str, float]]) -> Samples:
-    samples = Samples()
     producer = Producer({**client_config(settings), **PRODUCER})
     redis = connect_async(settings)
-    view = HotViewReader(redis)
+    samples = Samples()
+    probe = _Probe(producer, redis, HotViewReader(redis), samples)
     try:
         await redis.ping()
         before, started = spent(), time.monotonic()
@@ -190,8 +212,7 @@ async def _probe(settings: Settings, seconds: float, spent: Callable[[], dict[st
             waiting = []
             for number in range(int(seconds * PROBES_PER_S)):
                 await asyncio.sleep(max(0.0, started + number / PROBES_PER_S - time.monotonic()))
-                family = families()[number % len(families())]
-                waiting.append(probes.create_task(_follow(producer, view, family, number, samples)))
+                waiting.append(probes.create_task(probe.follow(families()[number % len(families())], number)))
             samples.seconds = time.monotonic() - started
             samples.cpu = used(before, await asyncio.to_thread(spent))
             await asyncio.gather(*waiting)
@@ -209,26 +230,53 @@ async def _poll(producer: Producer, until: float, done: asyncio.Event) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def _follow(producer: Producer, view: HotViewReader, family: Family, number: int, samples: Samples) -> None:
-    sensor_id = f"bench-{family.name}-{number % PROBE_SENSORS:03d}"
-    event = _event(family, sensor_id, number)
-    begun = time.monotonic()
+@dataclass(slots=True)
+class _Probe:
+    """Sends events of its own, and looks for each where the API does."""
 
-    def acknowledged(error: object, _: object) -> None:
-        if error is None:
-            samples.acknowledged_ms.append((time.monotonic() - begun) * 1000)
+    producer: Producer
+    redis: Redis
+    view: HotViewReader
+    samples: Samples
 
-    producer.produce(family.topic, orjson.dumps(event), sensor_id.encode(), on_delivery=acknowledged)
-    wanted, entry = event["event_id"].encode(), None
-    while (waited := time.monotonic() - begun) < GIVE_UP_S:
-        # one that is not answered in time is asked again, as a client would
-        with suppress(HotViewUnavailableError):
-            entry = await view.entry(reading_key(family.name, sensor_id))
-        if entry is not None and wanted in entry:
-            samples.readable_ms.append((time.monotonic() - begun) * 1000)
-            return
-        await asyncio.sleep(_until_next_look(time.monotonic() + POLL_SHARE * waited))
-    samples.lost += 1
+    async def follow(self, family: Family, number: int) -> None:
+        """Send one event and wait until it is readable, or until it is given up."""
+        sensor_id = f"bench-{family.name}-{number % PROBE_SENSORS:03d}"
+        event = _event(family, sensor_id, number)
+        begun, begun_ms = time.monotonic(), time.time() * 1000
+
+        def acknowledged(error: object, _: object) -> None:
+            if error is None:
+                self.samples.acknowledged_ms.append((time.monotonic() - begun) * 1000)
+
+        self.producer.produce(family.topic, orjson.dumps(event), sensor_id.encode(), on_delivery=acknowledged)
+        wanted, entry = event["event_id"].encode(), None
+        while (waited := time.monotonic() - begun) < GIVE_UP_S:
+            # one that is not answered in time is asked again, as a client would
+            with suppress(HotViewUnavailableError):
+                entry = await self.view.entry(reading_key(family.name, sensor_id))
+            if entry is not None and wanted in entry:
+                self.samples.readable_ms.append((time.monotonic() - begun) * 1000)
+                if number % LOOKS_BACK_EVERY == 0:
+                    await self._look_back(family, wanted, begun_ms)
+                return
+            await asyncio.sleep(_until_next_look(time.monotonic() + POLL_SHARE * waited))
+        self.samples.lost += 1
+
+    async def _look_back(self, family: Family, event_id: bytes, begun_ms: float) -> None:
+        """Find out when Redis took the value of an event that was sent ``begun_ms`` after the epoch.
+
+        The identifier of a stream's entry begins with the server's time
+        (https://redis.io/docs/latest/commands/xadd/).
+        """
+        try:
+            found = await self.redis.xrevrange(changes_key(family.name), count=CHANGES_LOOKED_AT)
+        except RedisError:
+            return  # too busy to tell: the probe itself has its figure
+        for identifier, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", found):
+            if any(event_id in entry for entry in fields.values()):
+                self.samples.written_ms.append(int(identifier.partition(b"-")[0]) - begun_ms)
+                return
 
 
 def _until_next_look(earliest: float) -> float:
