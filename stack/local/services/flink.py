@@ -6,7 +6,6 @@ from pathlib import Path
 import yaml
 
 from contracts import families
-from resources import hadoop
 from settings import Settings
 from stack.local.files import write_private
 from stack.local.http_probe import get_json
@@ -67,7 +66,7 @@ def flink_environment(settings: Settings, java_home: Path) -> dict[str, str]:
         # on the class path of the JVM rather than shipped with each job: Iceberg's catalog needs Hadoop's
         # classes there, and a restarted job then loads nothing anew
         "HADOOP_CLASSPATH": os.pathsep.join(
-            (str(hadoop.DEFAULTS), class_path(settings.toolchain, "flink"), str(extension_jar(settings.toolchain)))
+            (class_path(settings.toolchain, "flink"), str(extension_jar(settings.toolchain)))
         ),
     }
 
@@ -177,9 +176,6 @@ def _configuration(settings: Settings) -> dict[str, str | int | float | bool]:
         "s3.access-key": settings.s3_access_key.get_secret_value(),
         "s3.secret-key": settings.s3_secret_key.get_secret_value(),
         "s3.path.style.access": True,
-        # else each file that is written asks the store to delete the markers of the folders above it, though they
-        # are not empty, and many of those requests took a second
-        "s3.directory.marker.retention": "keep",
         "fs.s3a.endpoint.region": settings.s3_region,
         "io.tmp.dirs": str(settings.home / "data" / "flink"),
         "env.java.opts.all": f"{_module_options(settings)} -Djava.io.tmpdir={settings.home / 'data' / 'flink'}",
