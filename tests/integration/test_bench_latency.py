@@ -24,9 +24,9 @@ def test_every_probe_is_readable_and_its_way_is_told(settings: Settings, root: P
 
     assert (report["probes"], report["lost"]) == (SECONDS * PROBES_PER_S, 0)
     assert report["p50_ms"] <= report["p95_ms"] <= report["p99_ms"] <= report["p999_ms"] <= report["max_ms"]
-    # acknowledged by the broker, then in Redis, then seen; Redis tells whole milliseconds, rounded down
+    # each was in Redis before it was seen; only some of the probes tell, so that medians need not be in that order
     assert report["acknowledged_p50_ms"] > 0
     assert 0 < report["written"] <= report["probes"]
     assert 0 < report["written_p50_ms"] <= report["written_p99_ms"]
-    assert report["written_p50_ms"] <= report["p50_ms"] + 1
+    assert report["written_p99_ms"] <= report["max_ms"] + 1
     assert {"flink-taskmanager", "kafka", "redis", "load generator"} <= report["cpu_share"].keys()
