@@ -8,6 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from contracts import LakehouseError
+from resources import hadoop
 from settings import Settings, SparkMode
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def spark_config(settings: Settings, *, days: int = 1) -> dict[str, str]:
 def _within_this_process(settings: Settings, work: Path, days: int) -> dict[str, str]:
     return {
         # a class path, not spark.jars: that copies 150 MB into each session's work folder
-        "spark.driver.extraClassPath": ":".join(map(str, _jars(settings))),
+        "spark.driver.extraClassPath": ":".join(map(str, (hadoop.DEFAULTS, *_jars(settings)))),
         "spark.local.dir": str(work / "local"),
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from contracts import families
+from resources import hadoop
 from settings import Settings
 from stack.local.files import write_private
 from stack.local.http_probe import get_json
@@ -66,7 +67,7 @@ def flink_environment(settings: Settings, java_home: Path) -> dict[str, str]:
         # on the class path of the JVM rather than shipped with each job: Iceberg's catalog needs Hadoop's
         # classes there, and a restarted job then loads nothing anew
         "HADOOP_CLASSPATH": os.pathsep.join(
-            (class_path(settings.toolchain, "flink"), str(extension_jar(settings.toolchain)))
+            (str(hadoop.DEFAULTS), class_path(settings.toolchain, "flink"), str(extension_jar(settings.toolchain)))
         ),
     }
 

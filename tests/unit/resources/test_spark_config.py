@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pyspark.errors import AnalysisException, PySparkImportError
 
+from resources import hadoop
 from resources.spark import SparkSetupError, connect_catalog, spark_config
 from settings import Settings, SettingsError, SparkMode, load_settings
 
@@ -74,7 +75,7 @@ def test_locally_the_jars_are_on_the_class_path_and_nothing_listens_elsewhere(tm
     config = spark_config(settings(tmp_path))
     jars = tmp_path / "jars" / "spark"
     assert config["spark.master"] == "local[2]"
-    assert config["spark.driver.extraClassPath"] == f"{jars}/aws.jar:{jars}/iceberg.jar"
+    assert config["spark.driver.extraClassPath"] == f"{hadoop.DEFAULTS}:{jars}/aws.jar:{jars}/iceberg.jar"
     assert "spark.jars" not in config
     assert config["spark.driver.host"] == config["spark.driver.bindAddress"] == "127.0.0.1"
 
