@@ -40,9 +40,13 @@ def local_settings() -> Settings:
         StackError: none was.
     """
     home = home_folder()
-    if not (home / "local.env").exists() and "LAKEHOUSE_API_KEY" not in os.environ:
+    if not _was_started(home):
         raise StackError(f"no stack was ever started in {home}: run ./lakehouse up")
     return load_settings()
+
+
+def _was_started(home: Path) -> bool:
+    return (home / "local.env").exists() or "LAKEHOUSE_API_KEY" in os.environ
 
 
 @app.command()
@@ -63,8 +67,11 @@ def up(
 def down() -> None:
     """Stop the local stack: the jobs with savepoints first, then every service."""
     from stack.local import lifecycle
+    from stack.local.processes import end_processes
 
-    stopped = lifecycle.down(local_settings(), console())
+    home = home_folder()
+    # a folder that was removed beneath a running stack has no settings, and so no jobs that could be resumed
+    stopped = lifecycle.down(load_settings(), console()) if _was_started(home) else end_processes(home) > 0
     console().print("the stack is down" if stopped else "nothing was running")
 
 
@@ -78,7 +85,12 @@ def status(as_json: Json = False) -> None:
         typer.echo(found.model_dump_json())
         return
     if not found.running:
-        console().print("the stack is down: ./lakehouse up starts it")
+        console().print(
+            f"the supervisor is gone, {found.left_behind} processes that it started still run: ./lakehouse down "
+            "ends them, ./lakehouse up starts anew"
+            if found.left_behind
+            else "the stack is down: ./lakehouse up starts it"
+        )
         return
     table = Table("service", "state", "ready", "memory", "uptime", "restarts", "address", box=None)
     for service in found.services:

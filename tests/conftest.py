@@ -47,7 +47,7 @@ def stack_home() -> Iterator[Path]:
 def settings(stack_home: Path) -> Iterator[Settings]:
     """Settings of a stack that runs for the whole session."""
     from stack.local import lifecycle
-    from stack.local.supervisor import Supervisor
+    from stack.local.processes import processes_of
     from stack.toolchain.java import find_java
 
     # pytest hands over a stderr that it captures: the real one shows what a slow start is waiting for
@@ -61,7 +61,7 @@ def settings(stack_home: Path) -> Iterator[Settings]:
             yield started
         finally:
             lifecycle.down(started, console)
-            left = [process.pid for process in Supervisor(started).orphans()]
+            left = [process.pid for process in processes_of(started.home)]
     assert not left, f"down left processes behind: {left}"
 
 

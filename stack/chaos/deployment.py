@@ -21,6 +21,7 @@ from stack.chaos.volumes import SmallDisk, Volume
 from stack.local import lifecycle
 from stack.local.isolated import new_home
 from stack.local.local_env import load_local_settings
+from stack.local.processes import end_processes
 from stack.local.service import Service
 from stack.local.services import prepare, services
 from stack.local.supervisor import Supervisor
@@ -109,7 +110,7 @@ class Deployment:
         fetch_jars(self._toolchain, self._console)
         self.java_home = find_java(self._toolchain, self._deployed.java_home, self._console)
         build_extension(self._toolchain, self.java_home)
-        self.supervisor.end_orphans()
+        end_processes(self.settings.home)
         prepare(self._deployed, self.java_home)
         self.supervisor.start(self._services())
         lifecycle.start_services(self.settings, self.supervisor, self._services(), Console(quiet=True))

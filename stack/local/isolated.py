@@ -12,6 +12,7 @@ from rich.console import Console
 from settings import Settings
 from stack.local.lifecycle import await_ready
 from stack.local.local_env import load_local_settings
+from stack.local.processes import end_processes
 from stack.local.services import store
 from stack.local.supervisor import Supervisor
 
@@ -67,7 +68,7 @@ def store_alone(folder: Path, toolchain: Path, console: Console) -> Iterator[Set
             finally:
                 supervisor.stop_service(service.name)
                 supervisor.shut_down()
-                supervisor.end_orphans()
+                end_processes(settings.home)
     finally:
         shutil.rmtree(home, ignore_errors=True)
         with suppress(OSError):  # another one runs in it

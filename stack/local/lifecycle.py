@@ -18,6 +18,7 @@ from settings import Settings
 from stack.errors import StackError
 from stack.jobs.operations import stop_jobs
 from stack.local.local_env import is_free, load_local_settings
+from stack.local.processes import end_processes
 from stack.local.service import Service, Stage
 from stack.local.services import prepare, services
 from stack.local.supervisor import Supervisor
@@ -47,7 +48,7 @@ def up(home: Path, toolchain: Path, console: Console, *, choose_ports: bool = Fa
         supervisor = Supervisor(settings)
         fresh = not supervisor.is_running()
         if fresh:
-            if ended := supervisor.end_orphans():
+            if ended := end_processes(settings.home):
                 console.print(f"ended {ended} processes that an earlier start had left behind")
             _check_ports(all_services)
             prepare(settings, java_home)
@@ -71,7 +72,7 @@ def down(settings: Settings, console: Console) -> bool:
     with _only_one(settings.home):
         supervisor = Supervisor(settings)
         if not supervisor.is_running():
-            ended = supervisor.end_orphans()
+            ended = end_processes(settings.home)
             supervisor.clear()
             return ended > 0
         java_home = Path(os.devnull)  # no service is started
@@ -113,7 +114,7 @@ def _stop(settings: Settings, supervisor: Supervisor, all_services: Sequence[Ser
             supervisor.stop_service(name)
             console.print(f"  stopped {name}")
     supervisor.shut_down()
-    supervisor.end_orphans()
+    end_processes(settings.home)
     supervisor.clear()
 
 

@@ -12,6 +12,7 @@ from contracts import Family, families
 from resources.kafka import KafkaUnavailableError, consumer_lag
 from settings import Settings
 from stack.jobs.flink_rest import FlinkRest, FlinkUnavailableError
+from stack.local.processes import processes_of
 from stack.local.service import Service
 from stack.local.services import services
 from stack.local.supervisor import Supervisor
@@ -46,6 +47,8 @@ class StackStatus(BaseModel):
     """State of the whole stack."""
 
     running: bool
+    left_behind: int
+    """Processes that an earlier start has left behind, without its supervisor."""
     home: str
     memory_mib: int
     services: list[ServiceStatus]
@@ -61,6 +64,7 @@ def status(settings: Settings) -> StackStatus:
     has_broker = any(service.name == "kafka" and service.ready for service in listed)
     return StackStatus(
         running=running,
+        left_behind=0 if running else len(processes_of(settings.home)),
         home=str(settings.home),
         memory_mib=sum(service.memory_mib or 0 for service in listed),
         services=listed,

@@ -1,13 +1,13 @@
 """Runs the services under supervisord, which restarts what dies; talks to it by XML-RPC on a Unix socket."""
 
 import http.client
+import os
 import re
 import shutil
 import subprocess
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +20,11 @@ from stack.errors import StackError
 from stack.local import supervisord
 from stack.local.files import write_private
 from stack.local.priority import BACKGROUND, BACKGROUND_SESSION, giving_way
+from stack.local.processes import SUPERVISOR, mark
 from stack.local.service import Service
 
 SOCKET_PATH_LIMIT = 100
 """``sun_path`` holds 104 to 108 bytes, depending on the system."""
-SERVICE_MARK = "LAKEHOUSE_SERVICE"
-"""Environment variable that marks every process of a stack, so that none is lost and no other is touched."""
 
 _EXITED = re.compile(r"exited: (\S+) \(([^)]*)\)")
 
@@ -66,7 +65,8 @@ class Supervisor:
         configuration = write_private(self._run / "supervisord.conf", self._configuration(services))
         python = self._toolchain / "main" / "bin" / "python"
         command: list[str | Path] = [python, "-m", supervisord.__name__, "-c", configuration]
-        started = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        environment = os.environ | mark(self._home, SUPERVISOR)
+        started = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
         if started.returncode:
             raise StackError(f"the supervisor did not start: {started.stderr.strip() or started.stdout.strip()}")
 
@@ -105,31 +105,6 @@ class Supervisor:
         process = psutil.Process(cast(int, self._rpc().supervisor.getPID()))
         self._rpc().supervisor.shutdown()
         process.wait(timeout=60)
-
-    def orphans(self) -> list[psutil.Process]:
-        """Processes of this home that outlived the supervisor which started them."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                environment = process.environ()
-            except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-            if SERVICE_MARK in environment and environment.get("LAKEHOUSE_HOME") == str(self._home):
-                found.append(process)
-        return found
-
-    def end_orphans(self) -> int:
-        """End what an earlier supervisor left behind; returns how many processes that were."""
-        orphans = self.orphans()
-        for process in orphans:
-            with suppress(psutil.NoSuchProcess):  # ended since the look
-                process.terminate()
-        _, alive = psutil.wait_procs(orphans, timeout=15)
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, timeout=15)
-        return len(orphans)
 
     def clear(self) -> None:
         """Remove the run folder: socket, pid file and configuration."""
@@ -171,8 +146,7 @@ class Supervisor:
     def _program(self, service: Service) -> Mapping[str, object]:
         environment = {
             **service.environment,
-            SERVICE_MARK: service.name,
-            "LAKEHOUSE_HOME": str(self._home),
+            **mark(self._home, service.name),
             "LAKEHOUSE_TOOLCHAIN": str(self._toolchain),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",

@@ -33,6 +33,7 @@ from stack.errors import StackError
 from stack.local import lifecycle
 from stack.local.local_env import load_local_settings
 from stack.local.priority import LOWEST, TABLES
+from stack.local.processes import processes_of
 from stack.local.status import ServiceStatus, StackStatus, status
 from stack.local.supervisor import Supervisor
 
@@ -45,7 +46,7 @@ def service(found: StackStatus, name: str) -> ServiceStatus:
 
 
 def stack_processes(settings: Settings) -> list[psutil.Process]:
-    return Supervisor(settings).orphans()
+    return processes_of(settings.home)
 
 
 def test_status_tells_of_every_service_and_job(settings: Settings) -> None:
