@@ -18,6 +18,8 @@ HOT_TOPIC_CONFIG = {
     "retention.ms": str(HOT_RETENTION // timedelta(milliseconds=1)),
     # a reader that starts anew reads the whole topic: small segments, so that most of it is compacted
     "segment.ms": "600000",
+    # else all partitions begin one at the same time, and all are compacted at once
+    "segment.jitter.ms": "300000",
     "min.cleanable.dirty.ratio": "0.2",
 }
 

@@ -24,8 +24,9 @@ from stack.jobs.flink_rest import ALIVE, FlinkRest, FlinkUnavailableError
 from stack.jobs.rewind import RewindError, refuse_rewind
 from stack.jobs.state import STATE_LAYOUT, JobState, JobStateError, load_state, save_state
 from stack.jobs.upgrade import resume_point
-from stack.local.priority import lower_table_threads
+from stack.local.priority import lower_threads
 from stack.local.services.flink import TASK_MANAGER
+from stack.local.services.kafka import BROKER
 from stack.local.supervisor import Supervisor
 
 POLL_S = 3.0
@@ -59,8 +60,9 @@ def keep(settings: Settings, stopping: threading.Event) -> None:
     supervisor = Supervisor(settings)
     while not stopping.is_set():
         try:
-            if (pid := supervisor.pid(TASK_MANAGER)) is not None:
-                lower_table_threads(pid)
+            for service in (TASK_MANAGER, BROKER):
+                if (pid := supervisor.pid(service)) is not None:
+                    lower_threads(pid)
             wanted = [family for family in families() if refusals.is_due(family.name, time.monotonic())]
             refused = submit_missing(settings, wanted)
             for family in wanted:

@@ -4,7 +4,7 @@ On a small machine a checkpoint (files closed, state flushed and compacted, uplo
 a second, and an event on its way to the hot view would wait in the same queue at each of its five hops. So what
 nobody waits for within milliseconds gives way: services as a whole, and in the TaskManager, one process for all
 tasks, the threads that write tables. Those still go before batch work: a task that falls behind holds back the
-source that it shares with the hot view.
+source that it shares with the hot view. In the broker it is the thread that compacts topics.
 """
 
 import os
@@ -44,8 +44,9 @@ TABLE_THREADS = (
 works for them. The kernel keeps fifteen characters of a name. Others are left alone, those that start tasks above
 all: a thread has the priority of the one that started it, and who has given it up does not get it back."""
 
-MERGING_THREADS = ("rocksdb:low",)
-"""Of RocksDB too: what it merges is in its files already, and tasks wait for it only where it falls far behind."""
+MERGING_THREADS = ("rocksdb:low", "kafka-log-clean")
+"""Of RocksDB, and of the broker for compacted topics: what they merge is in files already, and nothing waits for
+it but where it falls far behind. Compacting ten minutes of the hot topics takes a core for as long as it takes."""
 
 
 def giving_way(command: tuple[str, ...], nice: int) -> tuple[str, ...]:
@@ -53,8 +54,11 @@ def giving_way(command: tuple[str, ...], nice: int) -> tuple[str, ...]:
     return ("nice", "-n", str(nice), *command)
 
 
-def lower_table_threads(pid: int) -> None:
-    """Lower the threads of a TaskManager that write tables; where there is no such process, or no /proc, none."""
+def lower_threads(pid: int) -> None:
+    """Lower the threads of a TaskManager that write tables, and those of a TaskManager or broker that merge files.
+
+    Where there is no such process, or no /proc, that is none.
+    """
     with suppress(OSError):
         whole = os.getpriority(os.PRIO_PROCESS, pid)
         for thread in Path(f"/proc/{pid}/task").iterdir():

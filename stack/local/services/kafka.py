@@ -11,6 +11,7 @@ from stack.local.service import Service, Stage
 from stack.local.services.jvm import LATE_SECOND_COMPILER
 from stack.toolchain.jars import class_path
 
+BROKER = "kafka"
 CLUSTER_ID = "bGFrZWhvdXNlLWxvY2FsMA"
 """A KRaft cluster id is 16 bytes in URL-safe base64; it only has to differ between clusters that could meet."""
 
@@ -29,7 +30,7 @@ def service(settings: Settings, java_home: Path) -> Service:
     """The broker; ready when it answers a metadata request."""
     conf = settings.home / "conf" / "kafka"
     return Service(
-        name="kafka",
+        name=BROKER,
         stage=Stage.INFRASTRUCTURE,
         command=(
             str(java_home / "bin" / "java"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stack.local.priority import BACKGROUND, TABLES, giving_way, lower_table_threads
+from stack.local.priority import BACKGROUND, TABLES, giving_way, lower_threads
 
 PR_SET_NAME = 15
 pytestmark = pytest.mark.skipif(
@@ -49,7 +49,8 @@ def child() -> Iterator[psutil.Process]:
     """A process whose threads are these: some on the way of an event, some not."""
     code = f"""import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_priority import named_threads
-with named_threads("Source: sensor_", "kafka-producer-", "C2 CompilerThre", "WindowAggregate", "rocksdb:low"):
+stay = "Source: sensor_", "kafka-producer-", "C2 CompilerThre"
+with named_threads(*stay, "WindowAggregate", "rocksdb:low", "kafka-log-clean"):
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -73,17 +74,21 @@ def nice_by_name(process: psutil.Process) -> dict[str, int]:
 
 def test_threads_that_write_tables_give_way_and_no_others(child: psutil.Process) -> None:
     before = nice_by_name(child)
-    lower_table_threads(child.pid)
+    lower_threads(child.pid)
     after = nice_by_name(child)
-    assert {name for name in after if after[name] != before[name]} == {"WindowAggregate", "rocksdb:low"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "WindowAggregate",
+        "rocksdb:low",
+        "kafka-log-clean",
+    }
     assert after["WindowAggregate"] == min(os.nice(0) + TABLES, 19)
-    assert after["rocksdb:low"] == min(os.nice(0) + BACKGROUND, 19)
+    assert after["rocksdb:low"] == after["kafka-log-clean"] == min(os.nice(0) + BACKGROUND, 19)
 
 
 def test_a_process_that_has_ended_is_none() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    lower_table_threads(process.pid)
+    lower_threads(process.pid)
 
 
 def test_a_command_in_the_background_passes_that_on() -> None:
