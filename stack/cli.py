@@ -41,6 +41,10 @@ def local_settings() -> Settings:
     """
     home = home_folder()
     if not _was_started(home):
+        from stack.local.processes import processes_of
+
+        if left := len(processes_of(home)):
+            raise StackError(f"{home} was removed while {left} processes ran for it: ./lakehouse down ends them")
         raise StackError(f"no stack was ever started in {home}: run ./lakehouse up")
     return load_settings()
 
