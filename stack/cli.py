@@ -44,7 +44,9 @@ def local_settings() -> Settings:
         from stack.local.processes import processes_of
 
         if left := len(processes_of(home)):
-            raise StackError(f"{home} was removed while {left} processes ran for it: ./lakehouse down ends them")
+            raise StackError(
+                f"the settings in {home} are gone, {left} processes of it run: ./lakehouse down ends them"
+            )
         raise StackError(f"no stack was ever started in {home}: run ./lakehouse up")
     return load_settings()
 

@@ -3,11 +3,9 @@
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from settings import Settings
@@ -25,13 +23,6 @@ SLEEPER = Service(
 )
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 20 s: {what}"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def supervised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a home whose supervisor runs one service."""
@@ -41,10 +32,12 @@ def supervised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     )
     settings = Settings(home=home, toolchain=toolchain_folder(), _env_file=None, **secrets)
     supervisor = Supervisor(settings)
-    supervisor.start([SLEEPER])
-    supervisor.start_service(SLEEPER.name)
-    yield settings
-    end_processes(home)
+    try:
+        supervisor.start([SLEEPER])
+        supervisor.start_service(SLEEPER.name)
+        yield settings
+    finally:
+        end_processes(home)
 
 
 def test_all_that_runs_for_a_home_is_found_and_nothing_else(supervised: Settings, tmp_path: Path) -> None:
@@ -69,6 +62,6 @@ def test_a_supervisor_whose_folder_was_removed_ends_with_what_it_started(supervi
 def test_what_a_killed_supervisor_started_ends(supervised: Settings) -> None:
     (supervisor,) = processes_of(supervised.home, SUPERVISOR)
     supervisor.kill()
-    until(lambda: not psutil.pid_exists(supervisor.pid), "the supervisor is gone")
+    supervisor.wait(20)
     assert end_processes(supervised.home) == 1
     assert processes_of(supervised.home) == []
