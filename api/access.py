@@ -3,14 +3,17 @@
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.callers import sent_key
+from api.headers import has_begun, sent_headers
 from api.prepared import PreparedRequests
-from api.security import authenticate, permit, sent_key
+from api.problems import ProblemError, problem_of
+from api.security import authenticate, permit
 
 PROTECTED = "/v1/"
 
 
 class Access:
-    """Middleware that lets in requests with a valid key or token only, and raises a ProblemError for others.
+    """Middleware that lets in requests with a valid key or token only, and answers others with a problem.
 
     Those that were prepared are answered here, if their sender may have the answer; the routes see to others. A
     WebSocket asks for the key itself: it may come as the first message.
@@ -26,12 +29,25 @@ class Access:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        caller = await authenticate(request, *sent_key(request.headers))
-        prepared = self._prepared.find(scope)
+        try:
+            answer = await self._answer(request)
+            await answer(scope, receive, send)
+        except ProblemError as error:
+            # what is sent in pieces may fail before the first one, or later, and has no status left to say so
+            if has_begun(scope):
+                raise
+            await problem_of(request, error)(scope, receive, send)
+
+    async def _answer(self, request: Request) -> ASGIApp:
+        """What answers ``request``.
+
+        Raises:
+            ProblemError: nothing does.
+        """
+        caller = await authenticate(request, *sent_key(sent_headers(request.scope)))
+        prepared = self._prepared.find(request.scope)
         if prepared is None:
-            await self._app(scope, receive, send)
-            return
-        scope["route"] = prepared.route
+            return self._app
+        request.scope["route"] = prepared.route
         permit(request, caller, prepared.action, prepared.table)
-        answer = await prepared.answer(request)
-        await answer(scope, receive, send)
+        return await prepared.answer(request)

@@ -1,9 +1,9 @@
 """The application, which :mod:`api.worker` starts."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -11,12 +11,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
 from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog
-from starlette.middleware.exceptions import ExceptionMiddleware
 
 from api.access import Access
 from api.aggregates.router import aggregates_router
 from api.caching.caches import open_caches
 from api.caching.metrics import CacheMetrics
+from api.callers import Callers
 from api.catalog import CatalogReader
 from api.headers import CORS_ANSWER_HEADERS, CORS_METHODS, CORS_REQUEST_HEADERS
 from api.health.router import router as health_router
@@ -30,7 +30,7 @@ from api.live_page.router import router as live_page_router
 from api.metrics import Metrics
 from api.observation import Observation
 from api.prepared import PreparedRequests
-from api.problems import InvalidParameter, Problem, ProblemError, handle_problems
+from api.problems import InvalidParameter, Problem, handle_problems
 from api.quality.router import router as quality_router
 from api.rate_limits import RateLimiter
 from api.rows.router import rows_router
@@ -40,14 +40,10 @@ from api.tables.states import TableStates
 from api.tracing import Tracing
 from api.windows.router import windows_router
 from contracts import families, served_tables
-from resources.api_keys import KeyFile, KeyRing
 from resources.catalog import open_catalog
-from resources.hot_view import connect_async
+from resources.hot_view import connect_async, connect_async_once
 from resources.object_store import object_store
-from settings import Settings, TokenSettings, load_settings
-
-if TYPE_CHECKING:
-    from api.tokens import TokenVerifier
+from settings import Settings, load_settings
 
 DESCRIPTION = """
 Tables of the city's sensors (traffic, weather, energy), read from the Iceberg catalog.
@@ -120,6 +116,8 @@ def create_app(
             connect_async(configured) as redis,
             # connections of its own: a limit does not wait for one that reads much
             connect_async(configured) as of_limits,
+            # to enter it would connect it
+            aclosing(connect_async_once(configured)) as of_entries,
             open_caches(configured, cache_metrics) as app.state.caches,
         ):
             app.state.limiter = RateLimiter(of_limits, configured.api_rate_limit, metrics)
@@ -128,7 +126,7 @@ def create_app(
             app.state.table_values = TableValues(
                 app.state.reader, app.state.states, app.state.caches, cache_metrics.of("table_values")
             )
-            app.state.hot_view = HotViewReader(redis)
+            app.state.hot_view = HotViewReader(redis, of_entries)
             app.state.changes = ChangeFeed(redis, app.state.hot_view)
             if tracing is not None:
                 tracing.start()
@@ -149,13 +147,11 @@ def create_app(
     handle_problems(app)
     # the last is the outermost: what is refused is noted, too, and scripts of other pages may read it
     app.add_middleware(Access, prepared=app.state.prepared)
-    app.add_middleware(ExceptionMiddleware, handlers={ProblemError: app.exception_handlers[ProblemError]})
     _allow_origins(app, configured)
     app.add_middleware(Observation, metrics=metrics)
     tracing = Tracing(app, configured.otlp_endpoint) if configured.otlp_endpoint else None
     app.state.settings = configured
-    app.state.keys = KeyRing(KeyFile(configured.api_keys_file))
-    app.state.tokens = _token_verifier(configured.api_tokens)
+    app.state.callers = Callers(configured)
     app.state.metrics = metrics
     app.state.tables = {table.identifier: table for table in served}
     deny_invalid_parameters(app)
@@ -183,15 +179,6 @@ def _allow_origins(app: FastAPI, settings: Settings) -> None:
             allow_headers=CORS_REQUEST_HEADERS,
             expose_headers=CORS_ANSWER_HEADERS,
         )
-
-
-def _token_verifier(settings: TokenSettings) -> "TokenVerifier | None":
-    if not settings.issuer:
-        return None
-    # who has no issuer need not wait for the libraries of cryptography
-    from api.tokens import TokenVerifier
-
-    return TokenVerifier(settings)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

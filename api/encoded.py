@@ -1,21 +1,23 @@
 """Answers whose header fields are bytes from the start: those that come often are not encoded again for each."""
 
-from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
 
+import orjson
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from api.headers import Fields
 
 
-def encode(headers: Mapping[str, str]) -> Fields:
-    """Write header fields as they are sent."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+def instant(value: datetime) -> bytes:
+    """Write an instant in UTC as RFC 3339 has it, in a third of the time that ``isoformat`` takes."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)[1:-1]
 
 
 class EncodedResponse(Response):
-    """A whole body, with header fields as :func:`encode` writes them."""
+    """A whole body, with header fields whose names are in lower case."""
 
     def __init__(
         self, body: bytes, fields: Fields, *, media_type: str | None = None, status: int = HTTPStatus.OK
@@ -28,6 +30,11 @@ class EncodedResponse(Response):
             self.raw_headers.append((b"content-length", b"%d" % len(body)))
         if media_type is not None:
             self.raw_headers.append((b"content-type", _content_type(media_type)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it: for HTTP, and without anything to do afterwards."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 @lru_cache(maxsize=64)

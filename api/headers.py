@@ -1,5 +1,9 @@
 """Fields that every answer has, and what browsers let pages of other origins do."""
 
+from collections.abc import Mapping
+
+from starlette.types import Scope
+
 Fields = list[tuple[bytes, bytes]]
 
 REQUEST_ID = "X-Request-ID"
@@ -36,11 +40,21 @@ CORS_ANSWER_HEADERS = (
 )
 
 
-def with_defaults(fields: Fields) -> Fields:
-    """Add what ``fields``, whose names are in lower case, do not have."""
-    present = dict(fields)
-    added = [field for field in DEFAULTS if field[0] not in present]
+def missing_defaults(present: Mapping[bytes, bytes]) -> Fields:
+    """What an answer with the fields ``present``, whose names are in lower case, does not have."""
+    missing = [field for field in DEFAULTS if field[0] not in present]
     if b"content-security-policy" not in present:
         is_page = present.get(b"content-type", b"").startswith(b"text/html")
-        added.append((b"content-security-policy", NO_FRAME if is_page else NOTHING))
-    return fields + added
+        missing.append((b"content-security-policy", NO_FRAME if is_page else NOTHING))
+    return missing
+
+
+def has_begun(scope: Scope) -> bool:
+    """Whether the answer to a request is on its way."""
+    return "begun" in scope["state"]
+
+
+def sent_headers(scope: Scope) -> Mapping[bytes, bytes]:
+    """The header fields of a request by their names in lower case: the first where there are several."""
+    sent: Mapping[bytes, bytes] = scope["state"]["headers"]
+    return sent

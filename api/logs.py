@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -20,6 +22,27 @@ and places may stand in those."""
 
 FIELDS = "fields"
 """Attribute of a record that holds further members of its line."""
+
+
+class AccessRecord(logging.LogRecord):
+    """A line of :data:`ACCESS`.
+
+    The place in the source, the thread and the process, which no line has, are not looked up for it: that took
+    longer than to write the line.
+    """
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        vars(self).update(_OF_ACCESS, created=time.time(), fields=fields)
+
+
+_OF_ACCESS = vars(logging.LogRecord(ACCESS.name, logging.INFO, "", 0, "answered", None, None))
+"""What the records have in common."""
+
+
+def note_answered(fields: Mapping[str, Any]) -> None:
+    """Log how a request was answered."""
+    if ACCESS.isEnabledFor(logging.INFO):
+        ACCESS.handle(AccessRecord(fields))
 
 
 class JsonLines(logging.Formatter):

@@ -35,10 +35,11 @@ class Metrics:
             registry=self.registry,
         )
         self._series: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
-        self.in_flight = Gauge(
+        self.in_flight = 0
+        """Requests that are being answered."""
+        Gauge(
             "lakehouse_api_requests_in_flight", "Requests that are being answered", registry=self.registry
-        )
-
+        ).set_function(lambda: self.in_flight)
         self.limited = Counter(
             "lakehouse_api_rate_limited",
             "Requests that were refused for the rate of their key",

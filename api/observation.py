@@ -1,16 +1,16 @@
 """What is noted of each request: its id, a line in the log, and metrics."""
 
 import logging
+import random
 import re
-import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.headers import REQUEST_ID, with_defaults
-from api.logs import ACCESS, FIELDS, request_id, trace_id
+from api.headers import REQUEST_ID, Fields, missing_defaults
+from api.logs import note_answered, request_id, trace_id
 from api.metrics import Metrics
 from api.rate_limits import Standing
 from api.tracing import annotate, id_of_trace
@@ -38,13 +38,15 @@ class Observation:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        identifier = _sent_id(scope["headers"]) or secrets.token_hex(16)
+        # the first of a name is the last that is put in its place
+        sent = dict(reversed(list(scope["headers"])))
+        identifier = _sane_id(sent.get(_HEADER)) or f"{random.getrandbits(128):032x}"
         # a dict of its own: the one that a server hands over may be that of all requests
-        scope["state"] = {**scope.get("state", {}), "request_id": identifier}
+        scope["state"] = {**scope.get("state", {}), "request_id": identifier, "headers": sent}
         token = request_id.set(identifier)
         trace_token = trace_id.set(id_of_trace(scope))
         answer = _Answer(send, scope)
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         status = CLIENT_GONE
         try:
             await self._app(scope, receive, answer)
@@ -53,7 +55,7 @@ class Observation:
             logger.exception("unexpected error")
             raise
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             self._note(scope, answer, answer.status or status)
             trace_id.reset(trace_token)
             request_id.reset(token)
@@ -76,7 +78,7 @@ class Observation:
         }
         if answer.close_code is not None:
             fields["close_code"] = answer.close_code
-        ACCESS.info("answered", extra={FIELDS: fields})
+        note_answered(fields)
 
 
 class _Answer:
@@ -95,17 +97,11 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         kind = message["type"]
-        if kind in {"http.response.start", "websocket.http.response.start"}:
+        if kind == "http.response.body":
+            self.sent_bytes += len(message.get("body", b""))
+        elif kind in {"http.response.start", "websocket.http.response.start"}:
             self._begin(message["status"])
-            state = self._scope["state"]
-            headers = with_defaults([*message["headers"], (_HEADER, state["request_id"].encode())])
-            standing: Standing | None = state.get("rate_limit")
-            if standing is not None:
-                headers += standing.headers
-            message["headers"] = headers
-            self.read = _what_is_read(self._scope, headers)
-            # the span is over when the last of the answer is sent
-            annotate(self._scope, {"request_id": state["request_id"], **self.read})
+            message["headers"] = self._whole(message["headers"])
         elif kind == "websocket.accept":
             self._begin(HTTPStatus.SWITCHING_PROTOCOLS)
         elif kind == "websocket.close":
@@ -114,21 +110,37 @@ class _Answer:
             self.sent_bytes += len(message.get("body") or message.get("text") or b"")
         await self._send(message)
 
+    def _whole(self, fields: Fields) -> Fields:
+        """The header fields of the answer, with those that all have."""
+        state = self._scope["state"]
+        present = dict(fields)
+        whole = [*fields, (_HEADER, state["request_id"].encode()), *missing_defaults(present)]
+        standing: Standing | None = state.get("rate_limit")
+        if standing is not None:
+            whole += standing.headers
+        self.read = _what_is_read(self._scope, present.get(_SNAPSHOT))
+        # the span is over when the last of the answer is sent
+        annotate(self._scope, state["request_id"], self.read)
+        return whole
+
     def _begin(self, status: int) -> None:
         self.status = status
         self.begun_at = time.perf_counter()
+        self._scope["state"]["begun"] = True
 
 
-def _what_is_read(scope: Scope, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, str | None]:
+def _what_is_read(scope: Scope, snapshot: bytes | None = None) -> dict[str, str | None]:
     """Who reads what, and from which snapshot, as far as it is known."""
-    action, table = scope["state"].get("access", (None, None))
-    snapshot = next((value.decode() for name, value in headers if name == _SNAPSHOT), None)
-    return {"key_id": scope["state"].get("key_id"), "action": action, "table": table, "snapshot_id": snapshot}
+    state = scope["state"]
+    action, table = state.get("access", (None, None))
+    return {
+        "key_id": state.get("key_id"),
+        "action": action,
+        "table": table,
+        "snapshot_id": None if snapshot is None else snapshot.decode(),
+    }
 
 
-def _sent_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def _sane_id(sent: bytes | None) -> str | None:
     """The id that the client has given its request, if it is one."""
-    for name, value in headers:
-        if name == _HEADER and _SANE.fullmatch(value):
-            return value.decode()
-    return None
+    return sent.decode() if sent is not None and _SANE.fullmatch(sent) else None

@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from fastapi import Request, Response
 from starlette.types import Scope
 
+from api.headers import sent_headers
 from resources.api_keys import Action
 
 MOST_BYTES = 16 << 20
@@ -47,7 +48,8 @@ class PreparedRequests:
 
     def find(self, scope: Scope) -> Prepared | None:
         """What was prepared for a request like this one, if anything was."""
-        return self._kept.get(_target(scope)) if scope["method"] == "GET" else None
+        target = _target(scope)
+        return None if target is None else self._kept.get(target)
 
     async def answer(self, request: Request, answer: Answer, remembers_bytes: int) -> Response:
         """Answer a request that was validated and permitted, and keep how for those like it.
@@ -58,16 +60,20 @@ class PreparedRequests:
             remembers_bytes: memory that ``answer`` takes from the first on, about.
         """
         target = _target(request.scope)
-        if sum(map(len, target)) <= MOST_TARGET_BYTES:
+        if target is not None and sum(map(len, target)) <= MOST_TARGET_BYTES:
             action, table = request.state.access
             size = REQUEST_BYTES + QUERY_BYTES * len(target[1]) + remembers_bytes
             self._kept[target] = Prepared(request.scope["route"], action, table, answer, size)
         return await answer(request)
 
 
-def _target(scope: Scope) -> Target:
-    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-    return scope["path"], scope["query_string"], accept
+def _target(scope: Scope) -> Target | None:
+    """What requests like this one have; ``None`` where none is taken for another."""
+    sent = sent_headers(scope)
+    # of a field that is there more than once, as Accept may be, only the first is looked at here
+    if scope["method"] != "GET" or len(sent) != len(scope["headers"]):
+        return None
+    return scope["path"], scope["query_string"], sent.get(b"accept", b"")
 
 
 async def answer_prepared(request: Request, answer: Answer, *, remembers_bytes: int = 0) -> Response:

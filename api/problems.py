@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from api.headers import REQUEST_ID, with_defaults
+from api.headers import REQUEST_ID, missing_defaults
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -163,7 +163,7 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, _: Exception) -> Response:
         # outside of all middleware, which gives other answers their headers
-        defaults = {name.decode(): value.decode() for name, value in with_defaults([])}
+        defaults = {name.decode(): value.decode() for name, value in missing_defaults({})}
         return problem_response(
             request,
             HTTPStatus.INTERNAL_SERVER_ERROR,

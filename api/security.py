@@ -1,22 +1,17 @@
 """Who asks: everything under ``/v1`` wants an API key or an access token, and each sees the tables it is for."""
 
-import secrets
-from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
+from api.callers import Caller, Callers, UnauthorizedError, sent_key
+from api.headers import sent_headers
 from api.problems import ProblemError, UnavailableError
 from api.rate_limits import RateLimiter
-from resources.api_keys import Action, ApiKey, ApiKeysError, KeyRing
-from settings import UNLIMITED, Settings
-
-if TYPE_CHECKING:
-    from api.tokens import TokenVerifier
+from resources.api_keys import Action
 
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of this installation")
 _bearer = HTTPBearer(
@@ -24,47 +19,6 @@ _bearer = HTTPBearer(
     description="The same key as a bearer token; or, where the installation accepts those of an issuer, an access "
     "token (JWT) with scopes as `read:gold.*` and `live:bronze.traffic_events`",
 )
-
-INSTALLATION = ApiKey(
-    id="installation",
-    name="the key of this installation",
-    sha256="",
-    rate=UNLIMITED,
-    created_at=datetime(2000, 1, 1, tzinfo=UTC),
-)
-"""The key in the settings, which may everything."""
-
-
-class Caller(Protocol):
-    """Who sent a request, by a key or a token, and what he may."""
-
-    @property
-    def id(self) -> str:
-        """Says who it is, but is no secret."""
-
-    @property
-    def rate(self) -> str | None:
-        """How many requests; ``None`` where the settings say."""
-
-    def may_see(self, table: str) -> bool:
-        """Whether he may know of the table."""
-
-    def may(self, action: Action, table: str) -> bool:
-        """Whether he may do that with the table."""
-
-    def refusal(self, action: Action | None, table: str) -> str:
-        """Why he may not do that with the table, or see it, and what to change."""
-
-
-class UnauthorizedError(ProblemError):
-    """The key is missing, wrong, expired or revoked; the answer does not say which."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            HTTPStatus.UNAUTHORIZED,
-            "send a valid key in the header X-API-Key, or as Authorization: Bearer",
-            headers={"WWW-Authenticate": 'Bearer realm="lakehouse"'},
-        )
 
 
 class ForbiddenError(ProblemError):
@@ -90,39 +44,15 @@ async def authenticate(connection: HTTPConnection, header: str | None, bearer: s
         TooManyRequestsError: he has sent as many requests as he may.
         UnavailableError: the file of keys is not readable, or the keys that tokens are signed with are not.
     """
-    caller = await _caller(connection, header, bearer)
+    app, noted = connection.app.state, connection.scope["state"]
+    callers: Callers = app.callers
+    limiter: RateLimiter = app.limiter
+    caller = await callers.find(header, bearer)
     # known before it is refused for its rate
-    connection.state.key_id = caller.id
-    limiter: RateLimiter = connection.app.state.limiter
-    connection.state.rate_limit = await limiter.admit(caller.id, caller.rate)
-    connection.state.caller = caller
+    noted["key_id"] = caller.id
+    noted["rate_limit"] = await limiter.admit(caller.id, caller.rate)
+    noted["caller"] = caller
     return caller
-
-
-async def _caller(connection: HTTPConnection, header: str | None, bearer: str | None) -> Caller:
-    state = connection.app.state
-    settings: Settings = state.settings
-    ring: KeyRing = state.keys
-    tokens: TokenVerifier | None = state.tokens
-    sent = header if header is not None else bearer or ""
-    # bytes, because compare_digest refuses text beyond ASCII
-    if secrets.compare_digest(sent.encode(), settings.api_key.get_secret_value().encode()):
-        return INSTALLATION
-    if tokens is not None and header is None and sent.count(".") == 2:
-        return await tokens.holder(sent)
-    try:
-        key = ring.find(sent, datetime.now(UTC)) if sent else None
-    except ApiKeysError as error:
-        raise UnavailableError("the keys cannot be read now") from error
-    if key is None:
-        raise UnauthorizedError
-    return key
-
-
-def sent_key(headers: Headers) -> tuple[str | None, str | None]:
-    """The key that a request carries: that of ``X-API-Key``, and what ``Authorization`` has as bearer."""
-    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
-    return headers.get("X-API-Key"), credentials if scheme.lower() == "bearer" else None
 
 
 async def require_key(
@@ -156,7 +86,7 @@ def permit(connection: HTTPConnection, caller: Caller, action: Action, table: st
     Raises:
         ForbiddenError: the caller may not do that.
     """
-    connection.state.access = (action, table)
+    connection.scope["state"]["access"] = (action, table)
     if not caller.may(action, table):
         raise ForbiddenError(caller, action, table)
 
@@ -178,7 +108,8 @@ class Permission:
         That is not counted as a request.
         """
         try:
-            caller = await _caller(self._connection, *self._sent)
+            callers: Callers = self._connection.app.state.callers
+            caller = await callers.find(*self._sent)
         except UnavailableError:
             return True
         except ProblemError:
@@ -205,6 +136,6 @@ def keeps(action: Action, table: str) -> Any:  # noqa: ANN401  what Depends retu
 
     async def permission(request: Request) -> Permission:
         permit(request, caller_of(request), action, table)
-        return Permission(request, *sent_key(request.headers), action, table)
+        return Permission(request, *sent_key(sent_headers(request.scope)), action, table)
 
     return Depends(permission)

@@ -80,12 +80,12 @@ def id_of_trace(scope: Mapping[str, Any]) -> str | None:
     return None if current is None else f"{current.get_span_context().trace_id:032x}"
 
 
-def annotate(scope: Mapping[str, Any], fields: Mapping[str, str | None]) -> None:
+def annotate(scope: Mapping[str, Any], request_id: str, fields: Mapping[str, str | None]) -> None:
     """Note what is known of a request in its span."""
     current: Span | None = scope.get(_SPAN)
     if current is not None:
-        known = {f"lakehouse.{name}": value for name, value in fields.items() if value is not None}
-        current.set_attributes(known)
+        known = {name: value for name, value in fields.items() if value is not None} | {"request_id": request_id}
+        current.set_attributes({f"lakehouse.{name}": value for name, value in known.items()})
 
 
 def _begin(tracer: "Tracer") -> Callable[["Span", MutableMapping[str, Any]], None]:

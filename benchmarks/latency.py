@@ -27,7 +27,7 @@ from api.latest.reader import HotViewReader, HotViewUnavailableError
 from benchmarks.processes import cpu_of_tree, cpu_seconds, used
 from contracts import Family, LakehouseError, families
 from contracts.tables import event_columns
-from resources.hot_view import changes_key, connect_async, reading_key
+from resources.hot_view import changes_key, connect_async, connect_async_once, reading_key
 from resources.kafka import client_config
 from settings import Settings
 from settings.model import ROOT
@@ -201,9 +201,9 @@ def _start_load(rate: float, seconds: float, sensors: int) -> "subprocess.Popen[
 
 async def _probe(settings: Settings, seconds: float, spent: Callable[[], dict[str, float]]) -> Samples:
     producer = Producer({**client_config(settings), **PRODUCER})
-    redis = connect_async(settings)
+    redis, of_entries = connect_async(settings), connect_async_once(settings)
     samples = Samples()
-    probe = _Probe(producer, redis, HotViewReader(redis), samples)
+    probe = _Probe(producer, redis, HotViewReader(redis, of_entries), samples)
     try:
         await redis.ping()
         before, started = spent(), time.monotonic()
@@ -220,6 +220,7 @@ async def _probe(settings: Settings, seconds: float, spent: Callable[[], dict[st
     finally:
         producer.flush(FLUSH_S)
         await redis.aclose()
+        await of_entries.aclose()
     return samples
 
 

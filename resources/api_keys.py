@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -69,7 +70,7 @@ class ApiKey(BaseModel):
 
     def may_see(self, table: str) -> bool:
         """Whether it may know of the table."""
-        return any(fnmatchcase(table, pattern) for pattern in self.tables)
+        return _is_among(table, self.tables)
 
     def may(self, action: Action, table: str) -> bool:
         """Whether it may do that with the table."""
@@ -204,6 +205,11 @@ class KeyRing:
         # what a lookup tells by its time is about hashes, which say nothing about secrets
         key = self._by_hash.get(_hash(text))
         return key if key is not None and key.is_valid(now) else None
+
+
+@lru_cache(maxsize=4096)
+def _is_among(table: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(table, pattern) for pattern in patterns)
 
 
 def _hash(text: str) -> str:

@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 from api.headers import Fields
 from api.rows.answers import REVALIDATE
-from api.tables.states import MILLISECOND, NONE, utc_now
+from api.tables.states import MILLISECOND, NONE, state_headers, utc_now
 from contracts.quality import Verdict
 
-SOURCE = "Lakehouse-Source"
+SOURCE_FIELD = b"lakehouse-source"
 """Header: ``live`` for values from the hot view, ``table`` for those from Iceberg in their place."""
-SOURCE_FIELD = SOURCE.lower().encode()
 
 
 def age(newest: datetime | None) -> dict[str, Any]:
@@ -33,12 +32,9 @@ def age_fields(
 
     Live values are of no snapshot, and no check has seen them.
     """
-    reaches, freshness = found["reaches"], found["freshness_ms"]
     return [
         (b"cache-control", REVALIDATE),
         (SOURCE_FIELD, source.encode()),
-        (b"lakehouse-snapshot-id", (snapshot_id or NONE).encode()),
-        (b"lakehouse-quality", (NONE if quality is None else str(quality)).encode()),
-        (b"lakehouse-reaches", (NONE if reaches is None else reaches.isoformat().replace("+00:00", "Z")).encode()),
-        (b"lakehouse-freshness-ms", (NONE if freshness is None else str(freshness)).encode()),
+        (b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()),
+        *state_headers(found["reaches"], found["freshness_ms"], quality),
     ]

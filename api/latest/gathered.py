@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-Entries = Mapping[str, bytes | None]
+Waiting = Mapping[str, list[asyncio.Future[bytes | None]]]
+"""Who waits for which entry."""
 ReadAll = Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]]
 
 
@@ -16,22 +17,39 @@ class GatheredReads:
 
     def __init__(self, read: ReadAll) -> None:
         self._read = read
-        self._keys: dict[str, None] = {}
-        """Of the next question, each once."""
-        self._next: asyncio.Task[Entries] | None = None
-        self._under_way: asyncio.Task[Entries] | None = None
+        self._waiting: dict[str, list[asyncio.Future[bytes | None]]] = {}
+        """For the next question."""
+        self._asking: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> bytes | None:
         """The entry of ``key``, ``None`` where there is none; what ``read`` raises reaches all that it was for."""
-        self._keys[key] = None
-        if self._next is None:
-            self._next = asyncio.create_task(self._ask(self._under_way))
-        # one that goes away leaves the others what they wait for
-        return (await asyncio.shield(self._next))[key]
+        # each has a future of its own: one that goes away leaves the others what they wait for
+        entry: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(entry)
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return await entry
 
-    async def _ask(self, before: "asyncio.Task[Entries] | None") -> Entries:
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        keys = list(self._keys)
-        self._keys, self._under_way, self._next = {}, self._next, None
-        return dict(zip(keys, await self._read(keys), strict=True))
+    async def _ask(self) -> None:
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, {}
+                await self._answer(waiting)
+        finally:
+            self._asking = None
+
+    async def _answer(self, waiting: Waiting) -> None:
+        try:
+            entries = await self._read(list(waiting))
+        except Exception as error:  # noqa: BLE001  who waits gets it
+            for future in _not_gone(waiting):
+                future.set_exception(error)
+            return
+        for futures, entry in zip(waiting.values(), entries, strict=True):
+            for future in futures:
+                if not future.done():
+                    future.set_result(entry)
+
+
+def _not_gone(waiting: Waiting) -> list[asyncio.Future[bytes | None]]:
+    return [future for futures in waiting.values() for future in futures if not future.done()]

@@ -27,8 +27,15 @@ class HotViewUnavailableError(UnavailableError):
 class HotViewReader:
     """Asks Redis, unless it did not answer a moment ago; belongs to one event loop."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, of_entries: Redis) -> None:
+        """Make a reader.
+
+        Args:
+            client: asked many questions at a time.
+            of_entries: asked for entries, all that are waited for at once.
+        """
         self._client = client
+        self._of_entries = of_entries
         self._breaker = CircuitBreaker("the tables do in its place")
         self._entries = GatheredReads(self._read_entries)
 
@@ -41,7 +48,9 @@ class HotViewReader:
         return await self._entries.get(key)
 
     async def _read_entries(self, keys: Sequence[str]) -> Sequence[bytes | None]:
-        return await self.read(lambda redis: cast(Awaitable[Sequence[bytes | None]], redis.mget(keys)))
+        return await self._ask(
+            self._of_entries, lambda redis: cast(Awaitable[Sequence[bytes | None]], redis.mget(keys))
+        )
 
     async def read(self, question: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the answer to ``question``.
@@ -49,9 +58,10 @@ class HotViewReader:
         Raises:
             HotViewUnavailableError: Redis does not answer, or did not a moment ago.
         """
+        return await self._ask(self._client, question)
+
+    async def _ask(self, client: Redis, question: Callable[[Redis], Awaitable[T]]) -> T:
         try:
-            return await self._breaker.ask(
-                lambda: question(self._client), within_s=ANSWER_WITHIN_S, pause_s=AWAY_FOR_S
-            )
+            return await self._breaker.ask(lambda: question(client), within_s=ANSWER_WITHIN_S, pause_s=AWAY_FOR_S)
         except RedisAwayError as error:
             raise HotViewUnavailableError from error

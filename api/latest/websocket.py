@@ -12,10 +12,12 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import WebSocketRequestValidationError
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from api.callers import sent_key
+from api.headers import sent_headers
 from api.latest.changes import Change, ChangeFeed, StreamEnd, StreamEndedError, Subscriber
 from api.latest.events import EVENT_KINDS, RESET, EventFilter, last_word, written
 from api.problems import InvalidParameter, InvalidParametersError, ProblemError, problem_of
-from api.security import Permission, authenticate, permit, sent_key
+from api.security import Permission, authenticate, permit
 from contracts import Family, bronze_events
 from resources.api_keys import Action
 from resources.hot_view import document
@@ -101,7 +103,7 @@ async def follow(
     Where the key is in a header, what is wrong is answered as in any other request; what is wrong later closes the
     connection, with a code and a reason.
     """
-    header, bearer = sent_key(websocket.headers)
+    header, bearer = sent_key(sent_headers(websocket.scope))
     subscriber: Subscriber | None = None
     try:
         if header is not None or bearer is not None:

@@ -13,8 +13,8 @@ from api.caching.caches import Caches
 from api.caching.page import Page
 from api.caching.source import Source
 from api.catalog import CatalogReader
-from api.encoded import EncodedResponse, encode
-from api.headers import Fields
+from api.encoded import EncodedResponse
+from api.headers import Fields, sent_headers
 from api.problems import problem_responses
 from api.rows.filters import parse_instant
 from api.rows.formats import MEDIA_TYPES, Format, json_bytes
@@ -136,8 +136,8 @@ class TableAnswer(Generic[Q]):
         table = await reader.table(query.table.identifier)
         version = self._version(caches, table)
         state = await states.state(table, query.table, version.snapshot)
-        fields = [*version.fields, *encode(state.headers), (b"cache-control", self._cache_control(version))]
-        if _is_known(version.tag, request.headers.get("If-None-Match")):
+        fields = [*version.fields, *state.headers, (b"cache-control", self._cache_control(version))]
+        if _is_known(version.tag, sent_headers(request.scope).get(b"if-none-match")):
             return EncodedResponse(b"", fields, status=HTTPStatus.NOT_MODIFIED)
 
         async def make() -> Page:
@@ -186,17 +186,17 @@ def _version(caches: Caches, table: IcebergTable, query: Query, kind: str) -> _V
     )
     # an envelope says how old the data is: equal rows are equal, but not byte by byte
     weak = "W/" if query.format is Format.JSON else ""
-    headers = {
-        "ETag": f'{weak}"{name[:32]}"',
-        "Vary": "Accept, X-API-Key, Authorization",
-        "Lakehouse-Snapshot-Id": snapshot_id or NONE,
-    }
+    fields = [
+        (b"etag", f'{weak}"{name[:32]}"'.encode()),
+        (b"vary", b"Accept, X-API-Key, Authorization"),
+        (b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()),
+    ]
     return _Version(
         location=table.metadata_location,
         snapshot=snapshot,
         name=name,
         tag=f'"{name[:32]}"',
-        fields=encode(headers),
+        fields=fields,
         passed=_is_passed(table, snapshot, query),
         envelope={
             "table": query.table.identifier,
@@ -218,9 +218,9 @@ def _is_passed(table: IcebergTable, snapshot: Snapshot | None, query: Query) -> 
     return query.as_of.instant is not None and snapshot is not None and snapshot != table.current_snapshot()
 
 
-def _is_known(tag: str, if_none_match: str | None) -> bool:
+def _is_known(tag: str, if_none_match: bytes | None) -> bool:
     """Whether the client has the answer (RFC 9110, section 13.1.2: the comparison is weak)."""
     if if_none_match is None:
         return False
-    known = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    known = {each.strip().removeprefix("W/") for each in if_none_match.decode("latin-1").split(",")}
     return tag in known or "*" in known

@@ -16,6 +16,8 @@ from pyiceberg.table.snapshots import Snapshot
 
 from api.caching.file_lists import FileLists
 from api.catalog import CatalogReader
+from api.encoded import instant
+from api.headers import Fields
 from api.problems import UnavailableError
 from api.quality.service import read_quality
 from api.shared import Shared
@@ -38,7 +40,7 @@ PATIENCE_S = 0.02
 """How long it does afterwards; those of before serve while new ones are read."""
 
 MILLISECOND = timedelta(milliseconds=1)
-NONE = "none"
+NONE = b"none"
 """In a header, what is null in an envelope."""
 
 
@@ -76,14 +78,18 @@ class TableState:
         return {"reaches": reaches, "freshness_ms": self.freshness_ms, "quality": self.verdict}
 
     @property
-    def headers(self) -> dict[str, str]:
-        """The same as headers; what is not known is ``none``."""
-        reaches, freshness, quality = self.fields.values()
-        return {
-            "Lakehouse-Reaches": NONE if reaches is None else reaches.isoformat().replace("+00:00", "Z"),
-            "Lakehouse-Freshness-Ms": NONE if freshness is None else str(freshness),
-            "Lakehouse-Quality": NONE if quality is None else str(quality),
-        }
+    def headers(self) -> Fields:
+        """The same as header fields."""
+        return state_headers(**self.fields)
+
+
+def state_headers(reaches: datetime | None, freshness_ms: int | None, quality: Verdict | None) -> Fields:
+    """Members of an envelope as header fields; what is not known is ``none``."""
+    return [
+        (b"lakehouse-reaches", NONE if reaches is None else instant(reaches)),
+        (b"lakehouse-freshness-ms", NONE if freshness_ms is None else b"%d" % freshness_ms),
+        (b"lakehouse-quality", NONE if quality is None else quality.encode()),
+    ]
 
 
 class TableStates:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.caching.caches import Remembered
 from api.catalog import Reader
+from api.encoded import EncodedResponse
 from api.latest.dependencies import HotView, UnknownFamilyError
 from api.problems import InvalidParameter, InvalidParametersError, problem_responses
 from api.query_parameters import OnlyKnownParameters
@@ -83,7 +84,7 @@ def _add_route(router: APIRouter, family: Family, max_rows: int) -> None:
         if errors:
             raise InvalidParametersError(errors)
         envelope, headers = await find_windows(reader, caches, states, view, family=family, query=query)
-        return Response(json_bytes(envelope), headers=headers, media_type="application/json")
+        return EncodedResponse(json_bytes(envelope), headers, media_type="application/json")
 
     router.add_api_route(
         f"/{family.name}/windows",

@@ -13,7 +13,8 @@ from typing import Any
 from api.caching.caches import Caches
 from api.caching.source import Source
 from api.catalog import CatalogReader
-from api.latest.age import SOURCE
+from api.headers import Fields
+from api.latest.age import SOURCE_FIELD
 from api.latest.query import newest_first
 from api.latest.reader import HotViewReader, HotViewUnavailableError
 from api.latest.service import minutes_of_zones
@@ -47,7 +48,7 @@ async def find_windows(
     *,
     family: Family,
     query: WindowsQuery,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[dict[str, Any], Fields]:
     """Answer ``query`` with an envelope and its headers; without Redis with the finished windows alone.
 
     Raises:
@@ -91,12 +92,12 @@ async def find_windows(
         "has_more": len(rows) > query.limit,
         "rows": rows[: query.limit],
     }
-    headers = {
-        "Lakehouse-Snapshot-Id": snapshot_id or NONE,
-        "Cache-Control": REVALIDATE.decode(),
-        SOURCE: "table, live" if live else "table",
-        **state.headers,
-    }
+    headers = [
+        (b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()),
+        (b"cache-control", REVALIDATE),
+        (SOURCE_FIELD, b"table, live" if live else b"table"),
+        *state.headers,
+    ]
     return envelope, headers
 
 

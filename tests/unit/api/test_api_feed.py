@@ -41,7 +41,7 @@ class LosesCancellations:
 def test_a_lost_cancellation_keeps_no_reader(how: str) -> None:
     async def scenario() -> None:
         redis: Any = LosesCancellations()
-        feed = ChangeFeed(redis, HotViewReader(redis))
+        feed = ChangeFeed(redis, HotViewReader(redis, redis))
         subscriber = await feed.join("traffic")
         await redis.waits.wait()
         reader = next(iter(feed._groups.values())).reader

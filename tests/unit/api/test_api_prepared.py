@@ -11,7 +11,9 @@ from pyarrow import ipc
 from pyiceberg.catalog.sql import SqlCatalog
 
 from api.app import create_app
+from api.catalog import CatalogUnavailableError
 from api.prepared import MOST_BYTES, MOST_TARGET_BYTES, PreparedRequests
+from api.rows.streaming import StreamedAnswer
 from resources.api_keys import Action, KeyFile, issue
 from settings import Settings
 from tests.unit.api.conftest import KEY
@@ -83,6 +85,19 @@ def test_the_format_that_a_client_accepts_is_part_of_what_is_alike(app: FastAPI,
     assert ipc.open_stream(arrow.content).read_all().num_rows == 3
 
 
+def test_a_field_that_is_there_twice_is_not_taken_for_one(app: FastAPI, client: TestClient) -> None:
+    path = f"{ROWS}?order=event_id&limit=3"
+    assert client.get(path, headers={"Accept": "text/csv"}).headers["Content-Type"].startswith("text/csv")
+    del client.headers["Accept"]
+    twice = [("Accept", "text/csv"), ("Accept", "application/x-ndjson")]
+    with without_routes(app):
+        assert client.get(path, headers=twice[:1]).status_code == 200
+        assert client.get(path, headers=twice).status_code == 404
+    assert client.get(path, headers=twice).status_code == 200
+    with without_routes(app):
+        assert client.get(path, headers=twice).status_code == 404
+
+
 def test_what_the_client_has_already_is_not_sent(app: FastAPI, client: TestClient) -> None:
     first = client.get(f"{ROWS}?limit=3")
     with without_routes(app):
@@ -90,6 +105,26 @@ def test_what_the_client_has_already_is_not_sent(app: FastAPI, client: TestClien
         other = client.get(f"{ROWS}?limit=3", headers={"If-None-Match": '"another"'})
     assert (known.status_code, known.content) == (304, b"")
     assert (other.status_code, other.json()["rows"]) == (200, first.json()["rows"])
+
+
+def test_what_fails_in_the_middle_of_an_answer_begins_no_other(
+    app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{ROWS}?limit=all&format=ndjson"
+    assert client.get(path).status_code == 200
+    pieces = iter([b"{}\n"])
+
+    async def fail_after_the_first(_: StreamedAnswer) -> bytes:
+        if (piece := next(pieces, None)) is None:
+            raise CatalogUnavailableError
+        return piece
+
+    monkeypatch.setattr(StreamedAnswer, "_next", fail_after_the_first)
+    with without_routes(app), pytest.raises(CatalogUnavailableError):
+        client.get(path)
+    # this time the first one fails
+    with without_routes(app):
+        assert client.get(path).status_code == 503
 
 
 def test_other_methods_are_not_what_was_prepared(client: TestClient) -> None:

@@ -259,7 +259,7 @@ def test_a_server_that_did_not_answer_is_left_alone_for_a_moment(monkeypatch: py
         await asyncio.sleep(0)
         return "pong"
 
-    hot_view = HotViewReader(client=None)  # type: ignore[arg-type]
+    hot_view = HotViewReader(client=None, of_entries=None)  # type: ignore[arg-type]
 
     async def ask(times: int = 1) -> list[Any]:
         return await asyncio.gather(*(hot_view.read(question) for _ in range(times)), return_exceptions=True)
