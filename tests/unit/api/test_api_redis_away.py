@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from api.latest.reader import HotViewReader, HotViewUnavailableError
 from api.latest.schemas import latest_model, sensor_model
 from contracts import bronze_events, quality_results, silver_5m
 from hot_view.view import View
-from resources.hot_view import connect
+from resources.hot_view import connect, connect_async, connect_async_once
 from settings import Settings
 from tests.unit.api.live_values import KEY, TRAFFIC, instant, minute, now, problem, reading, this_minute, until
 from tests.unit.hot_view.valkey_server import running_valkey, valkey_settings
@@ -244,6 +245,33 @@ def test_redis_that_goes_is_done_without_and_one_that_comes_back_is_used(
             write()
             until(lambda: source() == "live", "the new server is read")
             assert source("/v1/traffic/latest") == "live"
+
+
+def test_an_answer_that_comes_too_late_is_not_that_to_the_next_question(
+    away: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "AWAY_FOR_S", 0.01)
+
+    async def scenario(process: subprocess.Popen[bytes]) -> None:
+        async with connect_async(away) as pool, aclosing(connect_async_once(away)) as of_entries:
+            view = HotViewReader(pool, of_entries)
+            await pool.mset({"one": "1", "two": "2"})
+            assert await view.entry("one") == b"1"
+            monkeypatch.setattr(reader, "ANSWER_WITHIN_S", 0.2)
+            stop(process)
+            with pytest.raises(HotViewUnavailableError):
+                await view.entry("one")
+            process.send_signal(signal.SIGCONT)
+            monkeypatch.setattr(reader, "ANSWER_WITHIN_S", 10.0)
+            found = None
+            while found is None:
+                with suppress(HotViewUnavailableError):
+                    found = await view.entry("two")
+                await asyncio.sleep(0)
+            assert found == b"2"
+
+    with running_valkey(away) as process:
+        asyncio.run(scenario(process))
 
 
 def test_a_server_that_did_not_answer_is_left_alone_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
