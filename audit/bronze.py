@@ -54,9 +54,11 @@ def audit_table(sources: Sources, family: Family, *, full: bool, wait_s: float, 
     declared = bronze_events(family)
     committed = sources.broker.committed_offsets(family.topic, family.job_name)
     kept_from = sources.broker.first_offsets(family.topic)
+    asked = time.monotonic()
     tables, waited = sources.await_collector(
         family, committed=committed, kept_from=kept_from, wait_s=wait_s, progress=progress
     )
+    waited_s = time.monotonic() - asked
     state = State(
         tables,
         reached(tables.bronze, tables.position),
@@ -111,6 +113,7 @@ def audit_table(sources: Sources, family: Family, *, full: bool, wait_s: float, 
         watermark_regressions=windows.regressions,
         doubled_windows=windows.doubled,
         seconds=round(time.monotonic() - started, 3),
+        waited_seconds=round(waited_s, 3),
     )
     if result.ok:
         pins = [Pin.of(*pair) for pair in state.pairs()]

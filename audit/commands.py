@@ -68,8 +68,8 @@ def _show(out: Console, answer: AuditAnswer) -> None:
     for done in answer.repairs or ():
         removed = f"removed {done.removed_rows:,} doubled rows" if done.snapshot_id else "nothing was doubled"
         out.print(f"{done.table}: {removed}", markup=False)
-    columns = ("table", "proven", "rows", "checked", "dead letters", "control", "missing", "doubled", "seconds")
-    shown = Table(*columns, box=None)
+    columns = ("table", "proven", "rows", "checked", "dead letters", "control", "missing", "doubled")
+    shown = Table(*columns, "seconds", "waited", box=None)
     for table in answer.tables:
         counts = (table.rows, table.checked_rows, table.dead_letters, table.control_records)
         found = (table.missing, table.doubled)
@@ -78,6 +78,7 @@ def _show(out: Console, answer: AuditAnswer) -> None:
             "yes" if table.ok else "NO",
             *(f"{count:,}" for count in counts + found),
             f"{table.seconds:.2f}",
+            f"{table.waited_seconds:.2f}",
         )
     out.print(shown)
 

@@ -104,6 +104,8 @@ class TableAudit(BaseModel):
     watermark_regressions: list[WatermarkRegression]
     doubled_windows: int
     seconds: float
+    waited_seconds: float
+    """Of these, for the collector of dead letters: it had not been through all that was in the table."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -56,5 +56,6 @@ def _result(found: "TableAudit") -> dg.AssetCheckResult:
             "snapshot_id": found.snapshot_id or "",
             "full": found.full,
             "seconds": found.seconds,
+            "waited_seconds": found.waited_seconds,
         },
     )

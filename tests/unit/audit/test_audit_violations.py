@@ -1,8 +1,10 @@
 """Every kind of violation, made by hand in a real table: each is found with its offsets, and nothing else is."""
 
 import pytest
-from audit_bench import Bench, places
+from audit_bench import FAMILY, Bench, places
 
+from audit import sources
+from audit.bronze import audit_table
 from audit.report import TableAudit
 
 CLEAN = {
@@ -200,6 +202,23 @@ def test_rows_that_the_collector_has_not_seen_are_not_proven(proven: Bench) -> N
     proven.publish((0, 5))
     proven.collect((0, 5))
     assert proven.audit().ok
+
+
+def test_it_waits_for_the_collector_and_says_how_long(proven: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "POLL_S", 0.2)
+    proven.flink((0, 6))
+    proven.publish((0, 5))
+    looks: list[str] = []
+
+    def collect_at_the_second_look(stage: str, _done: int, _total: int, /) -> None:
+        if "waiting" in stage:
+            looks.append(stage)
+            if len(looks) == 2:
+                proven.collect((0, 5))
+
+    found = audit_table(proven.sources, FAMILY, full=False, wait_s=60, progress=collect_at_the_second_look)
+    assert (found.ok, len(looks)) == (True, 2)
+    assert 0.2 <= found.waited_seconds <= found.seconds
 
 
 def test_windows_that_go_back_in_time(proven: Bench) -> None:
