@@ -20,9 +20,6 @@ ACCESS = logging.getLogger("api.access")
 """One line for each request: who read what, from which snapshot, and how much. Neither addresses nor queries: keys
 and places may stand in those."""
 
-FIELDS = "fields"
-"""Attribute of a record that holds further members of its line."""
-
 
 class AccessRecord(logging.LogRecord):
     """A line of :data:`ACCESS`.
@@ -30,6 +27,9 @@ class AccessRecord(logging.LogRecord):
     The place in the source, the thread and the process, which no line has, are not looked up for it: that took
     longer than to write the line.
     """
+
+    fields: Mapping[str, Any]
+    """Further members of the line."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         vars(self).update(_OF_ACCESS, created=time.time(), fields=fields)
@@ -60,7 +60,8 @@ class JsonLines(logging.Formatter):
         }
         if trace := trace_id.get():
             line["trace_id"] = trace
-        line |= getattr(record, FIELDS, {})
+        if isinstance(record, AccessRecord):
+            line |= record.fields
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, option=orjson.OPT_UTC_Z).decode()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from api.headers import Fields
 from api.rows.answers import REVALIDATE
-from api.tables.states import MILLISECOND, NONE, state_headers, utc_now
+from api.tables.states import MILLISECOND, snapshot_header, state_headers, utc_now
 from contracts.quality import Verdict
 
 SOURCE_FIELD = b"lakehouse-source"
@@ -35,6 +35,6 @@ def age_fields(
     return [
         (b"cache-control", REVALIDATE),
         (SOURCE_FIELD, source.encode()),
-        (b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()),
+        snapshot_header(snapshot_id),
         *state_headers(found["reaches"], found["freshness_ms"], quality),
     ]

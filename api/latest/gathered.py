@@ -40,16 +40,16 @@ class GatheredReads:
 
     async def _answer(self, waiting: Waiting) -> None:
         try:
-            entries = await self._read(list(waiting))
+            answers = list(zip(waiting.values(), await self._read(list(waiting)), strict=True))
         except Exception as error:  # noqa: BLE001  who waits gets it
-            for future in _not_gone(waiting):
-                future.set_exception(error)
+            for futures in waiting.values():
+                for future in _not_gone(futures):
+                    future.set_exception(error)
             return
-        for futures, entry in zip(waiting.values(), entries, strict=True):
-            for future in futures:
-                if not future.done():
-                    future.set_result(entry)
+        for futures, entry in answers:
+            for future in _not_gone(futures):
+                future.set_result(entry)
 
 
-def _not_gone(waiting: Waiting) -> list[asyncio.Future[bytes | None]]:
-    return [future for futures in waiting.values() for future in futures if not future.done()]
+def _not_gone(futures: list[asyncio.Future[bytes | None]]) -> list[asyncio.Future[bytes | None]]:
+    return [future for future in futures if not future.done()]

@@ -20,7 +20,7 @@ from api.rows.filters import parse_instant
 from api.rows.formats import MEDIA_TYPES, Format, json_bytes
 from api.rows.pins import AsOf, snapshot_of
 from api.rows.streaming import StreamedAnswer
-from api.tables.states import NONE, TableStates, utc_now
+from api.tables.states import TableStates, snapshot_header, utc_now
 from contracts import Table
 from resources.snapshots import committed_at
 
@@ -189,7 +189,7 @@ def _version(caches: Caches, table: IcebergTable, query: Query, kind: str) -> _V
     fields = [
         (b"etag", f'{weak}"{name[:32]}"'.encode()),
         (b"vary", b"Accept, X-API-Key, Authorization"),
-        (b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()),
+        snapshot_header(snapshot_id),
     ]
     return _Version(
         location=table.metadata_location,

@@ -92,6 +92,11 @@ def state_headers(reaches: datetime | None, freshness_ms: int | None, quality: V
     ]
 
 
+def snapshot_header(snapshot_id: str | None) -> tuple[bytes, bytes]:
+    """The header field that names the snapshot of an answer."""
+    return b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()
+
+
 class TableStates:
     """Knows the state of tables, read once for each snapshot; belongs to one event loop."""
 

@@ -22,7 +22,7 @@ from api.latest.window import Minutes, window_ending
 from api.rows.answers import REVALIDATE
 from api.rows.dependencies import RowQuery
 from api.rows.filters import Operator, compare
-from api.tables.states import NONE, TableStates
+from api.tables.states import TableStates, snapshot_header
 from contracts import Family, Table, silver_5m
 from resources.arrow_times import without_zones
 from resources.hot_view import NEWEST_MINUTE_FOR
@@ -93,7 +93,7 @@ async def find_windows(
         "rows": rows[: query.limit],
     }
     headers = [
-        (b"lakehouse-snapshot-id", NONE if snapshot_id is None else snapshot_id.encode()),
+        snapshot_header(snapshot_id),
         (b"cache-control", REVALIDATE),
         (SOURCE_FIELD, b"table, live" if live else b"table"),
         *state.headers,

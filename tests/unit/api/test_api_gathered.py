@@ -76,6 +76,20 @@ def test_a_failure_reaches_those_whose_question_it_was() -> None:
     run(scenario)
 
 
+def test_too_few_entries_leave_nobody_waiting() -> None:
+    async def scenario() -> None:
+        async def one_too_few(keys: Sequence[str]) -> list[bytes | None]:
+            return [key.encode() for key in keys[1:]]
+
+        reads = GatheredReads(one_too_few)
+        waiting = [asyncio.create_task(reads.get(key)) for key in ("a", "b")]
+        done, hang = await asyncio.wait(waiting, timeout=30)
+        assert not hang
+        assert {type(task.exception()) for task in done} == {ValueError}
+
+    asyncio.run(scenario())
+
+
 def test_one_that_goes_away_leaves_the_others_their_answers() -> None:
     async def scenario(store: Store, reads: GatheredReads) -> None:
         gone, first = (asyncio.create_task(reads.get("a")) for _ in range(2))
